@@ -1,0 +1,68 @@
+# Everything a developer does here. `make setup` needs Python >= 3.11, make and a package registry; nothing else.
+PYTHON ?= python3
+ARGS ?=
+UV_VERSION := 0.13.9
+VENV := .venv
+BOOTSTRAP := .bootstrap
+STAMP := $(VENV)/.setup
+PEERS := tests/peers/node_modules/.package-lock.json
+# What stands on the machine wins; a pinned uv of our own otherwise (a pyenv shim may exist and still not run).
+UV := $(shell if uv --version >/dev/null 2>&1; then echo uv; else echo $(BOOTSTRAP)/bin/uv; fi)
+PYTEST := $(VENV)/bin/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check bench chaos fuzz soak lock clean peers
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP) ## build .venv from requirements.lock
+
+$(BOOTSTRAP)/bin/uv:
+	@$(PYTHON) -m venv $(BOOTSTRAP) || { echo "No uv, and '$(PYTHON) -m venv' failed: install python3-venv, or uv, and try again." >&2; exit 1; }
+	$(BOOTSTRAP)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml $(filter-out uv,$(UV))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tidings needs Python >= 3.11; say which with make PYTHON=python3.12 setup" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e . -e clients/python
+	@touch $@
+
+# Peers from npm judge our SMPP. Without npm their tests say why they are skipped; TIDINGS_REQUIRE_PEERS=1 makes that a failure.
+peers: ## install the npm peers of the tests, where npm is
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory $(PEERS); else echo "npm is not installed: tests against npm peers are skipped"; fi
+
+$(PEERS): tests/peers/package.json tests/peers/package-lock.json
+	cd tests/peers && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+demo: setup ## a message out and back on this machine; ARGS=--once ends by itself
+	@$(VENV)/bin/tidings demo $(ARGS)
+
+test: setup peers ## all tests, with the short cuts of the campaigns (< 10 minutes)
+	$(PYTEST) -n 2 --dist loadfile --session-timeout=570 --ignore=tests/soak $(ARGS)
+
+check: setup ## lint, format, types, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+bench: setup ## ratios against Kannel and Jasmin with the harness in ../shared/bench
+	$(VENV)/bin/python bench/run.py $(ARGS)
+
+chaos fuzz soak: setup peers ## the long campaigns
+	@test -d tests/$@ || { echo "tests/$@ does not exist yet" >&2; exit 1; }
+	TIDINGS_CAMPAIGN=1 $(PYTEST) -s --timeout=0 tests/$@ $(ARGS)
+
+# uv.lock names the registry it was made from, so it stays out of git; requirements.lock holds versions and hashes only.
+lock: ## resolve anew into requirements.lock (ARGS=--upgrade for newer versions)
+	$(UV) lock --quiet $(ARGS)
+	$(UV) export --quiet --frozen --all-groups --no-emit-workspace --no-header --format requirements-txt -o requirements.lock
+	@! grep -n '://' requirements.lock || { echo "requirements.lock names a host" >&2; exit 1; }
+	cd tests/peers && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
+
+clean: ## remove what was built, not the data
+	rm -rf $(VENV) $(BOOTSTRAP) tests/peers/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

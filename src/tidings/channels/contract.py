@@ -1,0 +1,100 @@
+"""What a provider is, to the delivery path. A provider never sees the store."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome, Submission
+from tidings.domain.message import Lane
+from tidings.protocols.gsm.segments import Segments
+
+LinkState = Literal["connecting", "up", "backoff", "auth_failed", "draining", "down"]
+Level = Literal["bronze", "silver", "gold"]
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider can do, and how well it is tested (`level`)."""
+
+    channel: str
+    level: Level
+    receipts: bool = False
+    reads: bool = False
+    inbound: bool = False
+    media: bool = False
+    batch: bool = False
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection to the carrier, as an operator sees it."""
+
+    kind: str  # transceiver, transmitter, receiver
+    state: LinkState
+    since_ms: int
+    in_flight: int = 0
+    last_error: str | None = None
+
+
+class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider as declared: in `tidings.toml`, over `/v1/providers`, or the built-in sandbox."""
+
+    name: str
+    type: str  # `channel.file`, for example sms.smpp
+    config: dict[str, Any]  # the provider's own keys, checked by it
+    origin: Literal["config", "api", "sandbox"] = "config"
+    project: str = ""  # empty: for every project
+    id: str = ""
+    paused: bool = False
+
+
+class Sink(Protocol):
+    """Where a provider reports. All calls come on the event loop's thread."""
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """What came of submissions; exactly one outcome for each. Never blocks."""
+        ...
+
+    async def received(
+        self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
+    ) -> None:
+        """Returns after the commit: only then may the carrier be told that we have them."""
+        ...
+
+    def ready(self, provider: str) -> None:
+        """Room for more (a link came up, the window or the rate has room again). May be called often."""
+        ...
+
+    def link_changed(self, provider: str, link: Link) -> None:
+        """A link went up or down, or its password was refused."""
+        ...
+
+
+class Provider(Protocol):
+    """A way to a carrier. Made by the module's `create(spec, sink)`, found by entry point `tidings.providers`."""
+
+    name: str
+    capabilities: Capabilities
+
+    async def start(self) -> None:
+        """Opens the links in the background; returns at once."""
+        ...
+
+    async def stop(self, drain_s: float) -> None:
+        """Takes nothing more, waits up to `drain_s` for answers, unbinds. Every open submission gets its outcome."""
+        ...
+
+    def credit(self, lane: Lane) -> int:
+        """How many parts may be handed over now in this lane: what can be written within ~50 ms. 0 while down."""
+        ...
+
+    def plan(self, text: str) -> Segments:
+        """How this provider will encode and cut `text`. Pure. Raises the typed errors of `protocols.gsm`."""
+        ...
+
+    def submit(self, batch: Sequence[Submission]) -> None:
+        """Takes them at once and reports to the sink later. May be given somewhat more than `credit`."""
+        ...
+
+    def links(self) -> tuple[Link, ...]:
+        """The state of every link."""
+        ...

@@ -1,0 +1,360 @@
+"""Provider `sms.smpp`: messages to and from a carrier over SMPP 3.4.
+
+What it promises: every submission has exactly one outcome; parts of one submission leave in order; the rate holds in
+every sliding second; a part past its `valid_until_ms` is never written; a carrier that throttles is waited for;
+receipts and messages are acknowledged only after the sink has them. An answer that comes after `response_timeout_s` is
+counted (`late_answers`) and otherwise ignored: its outcome has been told already.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Final
+
+import structlog
+
+from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.sms.pacing import Pacer
+from tidings.channels.sms.smpp_config import BindKind, Config, read_config
+from tidings.channels.sms.smpp_errors import error_of, local_error, refusal_of, status_of
+from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
+from tidings.channels.sms.smpp_link import SmppLink
+from tidings.channels.sms.smpp_outbox import Item, Outbox
+from tidings.channels.sms.smpp_session import SmppSession
+from tidings.channels.sms.smpp_submit import SubmitWriter, encode_refusal
+from tidings.domain.attempt import (
+    CarrierReceipt,
+    InboundPart,
+    PartExpired,
+    PartRetry,
+    PartSent,
+    PartUnknown,
+    Submission,
+)
+from tidings.domain.message import LANES, Lane, MessageError
+from tidings.kit.clock import Clock, wall_ms
+from tidings.protocols.gsm.segments import Segments
+from tidings.protocols.smpp.pdu import SmppEncodeError
+from tidings.protocols.smpp.receipt import canonical_id
+
+CAPABILITIES: Final = Capabilities(channel="sms", level="gold", receipts=True, inbound=True, batch=True)
+#: With a rate limit, no more is taken than leaves within this time: priority is decided late.
+CREDIT_S: Final = 0.05
+_log = structlog.get_logger("tidings.channels.sms.smpp")
+
+
+def check(name: str, config: dict[str, Any]) -> None:
+    """Raises `SettingsError`, naming the key, if `config` cannot be used."""
+    read_config(name, config)
+
+
+def create(spec: ProviderSpec, sink: Sink) -> "SmppProvider":
+    """The provider `spec` declares, not yet started. Raises `SettingsError` that names the bad key."""
+    return SmppProvider(spec, sink)
+
+
+class SmppProvider:
+    """See the module. All methods are called on the event loop's thread."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self,
+        spec: ProviderSpec,
+        sink: Sink,
+        *,
+        clock: Clock = wall_ms,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
+    ) -> None:
+        self.name = spec.name
+        self.config: Config = read_config(spec.name, spec.config)
+        self.pacer = Pacer(self.config.rate_per_s)
+        self._sink = sink
+        self._clock = clock
+        self._monotonic = monotonic
+        self._outbox = Outbox()
+        self._writer = SubmitWriter(self.config)
+        reader = InboundReader(spec.name, self.config.default_alphabet, clock, monotonic)
+        self._links = [self._link(kind, reader, random or Random()) for kind in self._kinds()]
+        self._sessions: list[SmppSession] = []
+        self._refused: list[Item] = []  # throttled in this tick, to be put back in order
+        self._starved: set[Lane] = set()
+        self._writes = 0
+        self._taken = [0, 0, 0.0]  # answered this second, in the second before, and when this one began
+        self._timer: asyncio.TimerHandle | None = None
+        self._give_up: asyncio.TimerHandle | None = None
+        self._report_soon: asyncio.Handle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._stopping = False
+
+    # -- contract
+
+    async def start(self) -> None:
+        """Opens the links in the background."""
+        self._task = asyncio.create_task(self._run(), name=f"smpp:{self.name}")
+
+    async def stop(self, drain_s: float) -> None:
+        """Waits up to `drain_s` for answers, unbinds and closes; what was not written is to be tried again."""
+        self._stopping = True
+        self._return(self._outbox.drain(keep_begun=True), local_error("draining", "The provider is being stopped."))
+        self.tick()
+        if self._outbox.open:
+            self._idle.clear()
+            try:
+                async with asyncio.timeout(drain_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass
+        self._return(self._outbox.drain(keep_begun=False), local_error("draining", "The provider was stopped."))
+        async with asyncio.TaskGroup() as group:
+            for link in self._links:
+                group.create_task(link.stop())
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=self.config.receive_timeout_s)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for handle in (self._timer, self._give_up, self._report_soon):
+            if handle is not None:
+                handle.cancel()
+        self._report()
+
+    def credit(self, lane: Lane) -> int:
+        """How many parts of this lane can be written within ~50 ms; 0 while no link can send."""
+        credit = self._credit(lane)
+        if credit <= 0:
+            self._starved.add(lane)
+            return 0
+        return credit
+
+    def plan(self, text: str) -> Segments:
+        """How `text` is encoded and cut for this carrier. Raises the typed errors of `protocols.gsm`."""
+        return self._writer.plan(text)
+
+    def submit(self, batch: Sequence[Submission]) -> None:
+        """Queues the parts and writes what may be written now."""
+        for submission in batch:
+            self._outbox.add(submission)
+        if self._stopping:
+            self._return(self._outbox.drain(keep_begun=True), local_error("draining", "The provider is being stopped."))
+        elif self._sessions:
+            self._pump()
+        else:
+            self._expect_link()
+        for lane in LANES:
+            if lane not in self._starved and self._credit(lane) <= 0:
+                self._starved.add(lane)
+        if self._outbox.done and self._report_soon is None:
+            self._report_soon = asyncio.get_running_loop().call_soon(self._report)
+
+    def links(self) -> tuple[Link, ...]:
+        """The state of every link."""
+        return tuple(link.view() for link in self._links)
+
+    @property
+    def late_answers(self) -> int:
+        """Answers that came after their part had been reported as unknown."""
+        return sum(link.late_answers for link in self._links)
+
+    # -- sessions report
+
+    def link_up(self, session: SmppSession) -> None:
+        """A link is bound."""
+        if session.transmits:
+            self._sessions.append(session)
+            if self._give_up is not None:
+                self._give_up.cancel()
+                self._give_up = None
+        self.tick()
+
+    def link_down(self, session: SmppSession) -> None:
+        """A link is lost."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+        if not self._sessions and self._outbox.queued:
+            self._expect_link()
+
+    def link_changed(self, link: Link) -> None:
+        """Passed on to the sink."""
+        self._sink.link_changed(self.name, link)
+        if link.state == "auth_failed" and not self._sessions and self._outbox.queued:
+            self._expect_link()
+
+    def answered(self, item: Item, status: int, ref: str) -> None:
+        """The carrier answered a part."""
+        if status == 0:
+            self._count_answer()
+            self._outbox.settle(item, PartSent(canonical_id(ref) if ref else ""), self._clock())
+            return
+        meaning = status_of(status).meaning
+        if meaning == "throttle":
+            self.pacer.throttled(self._monotonic(), item.written_at, self._observed_per_s())
+            self._refused.append(item)
+        elif meaning in ("link", "auth"):
+            self._outbox.settle(item, PartRetry(error_of(status)), self._clock())
+            for session in list(self._sessions):
+                if session.transmits and status_of(status).meaning == "link":
+                    session.abort(status_of(status).code)
+        else:
+            self._outbox.settle(item, refusal_of(status), self._clock())
+
+    def unanswered(self, items: Sequence[Item], reason: str) -> None:
+        """These parts were written, and nobody knows what came of them."""
+        outcome, now_ms = PartUnknown(reason), self._clock()
+        for item in items:
+            self._outbox.settle(item, outcome, now_ms)
+
+    async def deliver(self, things: Sequence[Inbound]) -> bool:
+        """Hands receipts and messages to the sink; False if it could not keep them."""
+        receipts = [t.content for t in things if isinstance(t.content, CarrierReceipt)]
+        parts = [t.content for t in things if isinstance(t.content, InboundPart)]
+        try:
+            async with asyncio.timeout(self.config.receive_timeout_s):
+                await self._sink.received(self.name, receipts, parts)
+        except Exception as error:  # whatever it was: the carrier keeps them and sends them again
+            _log.error("received_not_kept", provider=self.name, error=type(error).__name__, count=len(things))
+            return False
+        return True
+
+    def tick(self) -> None:
+        """After a wake-up: put back what was throttled, write, report, ask for more."""
+        if self._refused:
+            refused, self._refused = self._refused, []
+            self._outbox.put_back(refused)
+        self._pump()
+        self._report()
+
+    # -- inside
+
+    def _kinds(self) -> list[BindKind]:
+        return [kind for kind, count in self.config.binds.items() for _ in range(count)]
+
+    def _link(self, kind: BindKind, reader: InboundReader, random: Random) -> SmppLink:
+        return SmppLink(self, kind, self.config, reader, clock=self._clock, random=random, monotonic=self._monotonic)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for link in self._links:
+                group.create_task(link.run())
+
+    def _pump(self) -> None:
+        """Writes as many parts as window, rate and transport allow, with one write per link."""
+        outbox = self._outbox
+        if not outbox.queued or not self._sessions:
+            return
+        now, now_ms, written, blocked = self._monotonic(), self._clock(), 0, False
+        allowed = self.pacer.allow(now)
+        while written < allowed:
+            item = outbox.peek()
+            session = self._roomiest(item.otp) if item is not None else None
+            if item is None or session is None:
+                break
+            weight = self._writer.segments_of(item.open.submission, item.index)
+            if weight > allowed - written and (written or not self.pacer.fits(weight)):
+                blocked = True
+                break
+            outbox.pop(item)
+            if self._write(item, session, now, now_ms):
+                written += weight
+        if written:
+            for session in self._sessions:
+                session.flush()
+            self.pacer.took(written, self._monotonic())
+        if (blocked or written >= allowed) and outbox.queued:
+            self._wake_later()
+
+    def _write(self, item: Item, session: SmppSession, now: float, now_ms: int) -> bool:
+        submission, stopped = item.open.submission, item.open.stopped
+        if submission.valid_until_ms is not None and submission.valid_until_ms <= now_ms:
+            self._outbox.settle(item, PartExpired(), now_ms)
+            return False
+        if stopped is not None:  # another part failed for good: this one alone would be no message
+            self._outbox.settle(item, stopped, now_ms)
+            return False
+        sequence = session.next_sequence()
+        try:
+            data = self._writer.pdu(submission, item.index, sequence, now_ms)
+        except SmppEncodeError as error:
+            self._outbox.settle(item, encode_refusal(error), now_ms)
+            return False
+        self._writes += 1
+        item.order = self._writes
+        session.put(item, sequence, data, now)
+        return True
+
+    def _roomiest(self, otp: bool) -> SmppSession | None:
+        """The link with the most room in this lane, if any has some."""
+        best: SmppSession | None = None
+        most = 0
+        for session in self._sessions:
+            room = session.room if otp else session.bulk_room
+            if room > most:
+                best, most = session, room
+        return best
+
+    def _credit(self, lane: Lane) -> int:
+        if self._stopping or not self._sessions or self.pacer.paused(self._monotonic()):
+            return 0
+        otp = lane == "otp"
+        queued = self._outbox.queued_before(lane)
+        credit = sum(session.room if otp else session.bulk_room for session in self._sessions) - queued
+        limit = self.pacer.limit_per_s
+        if limit > 0:
+            credit = min(credit, max(1, int(limit * CREDIT_S)) - queued)
+        return credit
+
+    def _wake_later(self) -> None:
+        """One timer for the moment the pacer allows more."""
+        if self._timer is not None:
+            return
+        now = self._monotonic()
+        delay_s = max(0.0005, self.pacer.wake_at(now) - now)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.tick()
+
+    def _report(self) -> None:
+        """Tells the sink what is done, and that there is room again where there was none."""
+        self._report_soon = None
+        if self._outbox.done:
+            done, self._outbox.done = self._outbox.done, []
+            self._sink.outcomes(self.name, done)
+        if not self._outbox.open:
+            self._idle.set()
+        if self._starved:
+            fed = [lane for lane in self._starved if self._credit(lane) > 0]
+            if fed:
+                self._starved.difference_update(fed)
+                self._sink.ready(self.name)
+            elif self.pacer.paused(self._monotonic()) and not self._stopping:
+                self._wake_later()
+
+    def _expect_link(self) -> None:
+        """Gives queued parts back if no link comes up within `requeue_s`."""
+        if self._give_up is None and not self._stopping:
+            self._give_up = asyncio.get_running_loop().call_later(self.config.requeue_s, self._no_link)
+
+    def _no_link(self) -> None:
+        self._give_up = None
+        if not self._sessions:
+            self._return(self._outbox.drain(keep_begun=False), local_error("no_link", "No link to the carrier is up."))
+            self._report()
+
+    def _return(self, items: Sequence[Item], error: MessageError) -> None:
+        outcome, now_ms = PartRetry(error), self._clock()
+        for item in items:
+            self._outbox.settle(item, outcome, now_ms)
+
+    def _count_answer(self) -> None:
+        now = self._monotonic()
+        if now - self._taken[2] >= 1.0:
+            fresh = now - self._taken[2] < 2.0
+            self._taken = [0, self._taken[0] if fresh else 0, now]
+        self._taken[0] += 1
+
+    def _observed_per_s(self) -> float:
+        return max(self._taken[0], self._taken[1])

@@ -1,0 +1,159 @@
+"""How a submission becomes submit_sm PDUs: alphabet, addresses, concatenation, validity. Source: SMPP 3.4 §4.4.1"""
+
+import datetime as dt
+import struct
+from functools import lru_cache
+from typing import Final
+
+from tidings.channels.sms.smpp_config import Config
+from tidings.domain.attempt import PartRefused, Submission
+from tidings.domain.message import MessageError
+from tidings.protocols.gsm import segments
+from tidings.protocols.gsm.segments import Segments
+from tidings.protocols.smpp import times
+from tidings.protocols.smpp.concat import parts_for
+from tidings.protocols.smpp.constants import SUBMIT_SM, Npi, Tag, Ton
+from tidings.protocols.smpp.pdu import SmppEncodeError, c_octets, encode_tlvs
+
+_HEADER: Final = struct.Struct(">IIII").pack
+_SHORT_CODE_DIGITS: Final = 6
+_ONE_MESSAGE: Final = {0: 160}  # septets (or characters) alone by data_coding; octets else
+_ONE_MESSAGE_OCTETS: Final = 140
+
+
+class SubmitWriter:
+    """Writes the PDUs of one provider; what does not change from message to message is kept."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._source = lru_cache(4096)(self._source_field)
+        self._plan = lru_cache(1024)(self._plan_of)
+
+    def plan(self, text: str) -> Segments:
+        """How `text` is encoded and cut. With `payload` there is one part: the carrier cuts it."""
+        return self._plan(text)
+
+    def segments_of(self, submission: Submission, index: int) -> int:
+        """How many segments one part is on the air: more than one only where the carrier cuts (`payload`)."""
+        if self._config.concat != "payload":
+            return 1
+        size, alone = len(submission.parts[index]), _alone(submission.data_coding)
+        return 1 if size <= alone else -(-size // (alone - 7 if alone == 160 else alone - 6))
+
+    def pdu(self, submission: Submission, index: int, sequence: int, now_ms: int) -> bytes:
+        """One part as a submit_sm. Raises `SmppEncodeError`, naming the field that does not fit."""
+        config = self._config
+        if len(submission.parts) == 1:
+            esm_class, data, tlvs = self._single(submission)
+        else:
+            part = parts_for(submission.parts, config.concat, submission.concat_ref)[index]
+            esm_class, data, tlvs = part.esm_class, part.short_message, encode_tlvs(part.tlvs)
+        if config.user_message_reference and submission.user_ref is not None:
+            tlvs += encode_tlvs({Tag.USER_MESSAGE_REFERENCE: (submission.user_ref & 0xFFFF).to_bytes(2, "big")})
+        if len(data) > 254:
+            raise SmppEncodeError("short_message", f"has {len(data)} octets, at most 254 fit")
+        body = b"%b%b%c\0\0\0%b\1\0%c\0%c%b%b" % (
+            self._source(submission.sender),
+            self._dest_field(submission.to),
+            esm_class,
+            self._validity(submission, now_ms),
+            submission.data_coding,
+            len(data),
+            data,
+            tlvs,
+        )
+        return _HEADER(16 + len(body), SUBMIT_SM, 0, sequence) + body
+
+    def _single(self, submission: Submission) -> tuple[int, bytes, bytes]:
+        data = submission.parts[0]
+        if self._config.concat == "payload" and len(data) > _alone(submission.data_coding):
+            return 0, b"", encode_tlvs({Tag.MESSAGE_PAYLOAD: data})
+        return 0, data, b""
+
+    def _plan_of(self, text: str) -> Segments:
+        config = self._config
+        bits = 16 if config.concat == "udh16" else 8
+        default = config.default_alphabet
+        if default == "latin1":
+            latin = all(ord(c) < 256 for c in text)
+            plan = segments.plan(text, encoding="latin1" if latin else "ucs2", ref_bits=bits)
+        elif default == "ucs2":
+            plan = segments.plan(text, encoding="ucs2", ref_bits=bits)
+        else:
+            plan = segments.plan(text, smart=config.smart, ref_bits=bits)
+            if default == "ascii" and plan.encoding == "gsm":
+                plan = _as_ascii(plan, bits)
+        if config.concat == "payload" and len(plan.parts) > 1:
+            return _changed(plan, plan.encoding, (b"".join(plan.parts),))
+        return plan
+
+    def _source_field(self, sender: str | None) -> bytes:
+        """service_type, source_addr_ton, source_addr_npi, source_addr."""
+        config = self._config
+        ton, npi, address = _address(sender or "", plus=False)
+        ton = config.source_ton if config.source_ton is not None else ton
+        npi = config.source_npi if config.source_npi is not None else npi
+        service = c_octets("service_type", config.service_type, 6)
+        return service + bytes((ton, npi)) + c_octets("source_addr", address, 21)
+
+    def _dest_field(self, to: str) -> bytes:
+        config = self._config
+        ton, npi, address = _address(to, plus=config.dest_plus)
+        ton = config.dest_ton if config.dest_ton is not None else ton
+        npi = config.dest_npi if config.dest_npi is not None else npi
+        return bytes((ton, npi)) + c_octets("destination_addr", address, 21)
+
+    def _validity(self, submission: Submission, now_ms: int) -> bytes:
+        """validity_period with the time that remains. Source: SMPP 3.4 §7.1.1"""
+        mode, until_ms = self._config.validity, submission.valid_until_ms
+        if mode == "none" or until_ms is None:
+            return b"\0"
+        if mode == "relative":
+            return times.relative(max(1, (until_ms - now_ms) // 1000)).encode() + b"\0"
+        return times.absolute(dt.datetime.fromtimestamp(until_ms / 1000, dt.UTC)).encode() + b"\0"
+
+
+def encode_refusal(error: SmppEncodeError) -> PartRefused:
+    """A part that cannot be written at all: the sender or the recipient is at fault."""
+    code = {"source_addr": "invalid_sender", "destination_addr": "invalid_recipient"}.get(error.field, "not_encodable")
+    return PartRefused(MessageError(code=code, detail=f"Not possible over SMPP: {error}.", spec="SMPP 3.4 §4.4.1"))
+
+
+def _address(address: str, *, plus: bool) -> tuple[int, int, str]:
+    """(TON, NPI, address): alphanumeric, short code, or international. Source: SMPP 3.4 §5.2.5, §5.2.6"""
+    digits = address[1:] if address.startswith("+") else address
+    if not digits:
+        return Ton.UNKNOWN, Npi.UNKNOWN, ""
+    if not (digits.isascii() and digits.isdigit()):
+        return Ton.ALPHANUMERIC, Npi.UNKNOWN, address
+    if len(digits) <= _SHORT_CODE_DIGITS and digits == address:
+        return Ton.NETWORK_SPECIFIC, Npi.UNKNOWN, digits
+    return Ton.INTERNATIONAL, Npi.ISDN, "+" + digits if plus else digits
+
+
+def _alone(data_coding: int) -> int:
+    return _ONE_MESSAGE.get(data_coding, _ONE_MESSAGE_OCTETS)
+
+
+def _as_ascii(plan: Segments, bits: int) -> Segments:
+    """The same cuts in ASCII, for carriers whose data_coding 0 is that; beyond ASCII it becomes UCS-2."""
+    if not plan.text.isascii():
+        return segments.plan(plan.text, encoding="ucs2", ref_bits=16 if bits == 16 else 8)
+    parts, at = list[bytes](), 0
+    raw = plan.text.encode()
+    for part in plan.parts:
+        size = len(part) - part.count(0x1B)  # an extension character is two septets, and one ASCII character
+        parts.append(raw[at : at + size])
+        at += size
+    return _changed(plan, "ascii", tuple(parts))
+
+
+def _changed(plan: Segments, encoding: str, parts: tuple[bytes, ...]) -> Segments:
+    return Segments(
+        encoding=encoding,
+        data_coding=plan.data_coding,
+        parts=parts,
+        units=plan.units,
+        text=plan.text,
+        substitutions=plan.substitutions,
+    )

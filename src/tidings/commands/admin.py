@@ -1,0 +1,109 @@
+"""Keys and providers."""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from tidings.commands.session import DEFAULT_URL, AsJson, Failure, Key, Url, client, console, show_json
+
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+providers = typer.Typer(no_args_is_help=True, help="Carriers.")
+
+
+@keys.command("create")
+def keys_create(
+    name: str,
+    mode: Annotated[str, typer.Option(help="live or test")] = "test",
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; without it: what your own key may do.")] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is shown this once."""
+    with client(url, key) as session:
+        made = session.keys.create(name=name, mode=mode, scopes=scope) if scope else session.keys.create(name=name, mode=mode)
+    if as_json:
+        show_json(made)
+    else:
+        console.print(f"{made.id}  {made.key}", highlight=False)
+
+
+@keys.command("list")
+def keys_list(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
+    """List keys."""
+    with client(url, key) as session:
+        found = list(session.keys.list())
+    _table(as_json, found, ("id", "name", "mode", "scopes", "created_at", "revoked_at"))
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
+    """Revoke a key, at once."""
+    with client(url, key) as session:
+        session.keys.revoke(key_id)
+    print(f"{key_id} is revoked")
+
+
+@providers.command("list")
+def providers_list(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
+    """List providers with the state of their links."""
+    with client(url, key) as session:
+        found = list(session.providers.list())
+    _table(as_json, found, ("name", "type", "status", "origin", "links"))
+
+
+@providers.command("add")
+def providers_add(
+    name: str, kind: str, config: Annotated[str, typer.Option(help="JSON object.")], url: Url = DEFAULT_URL, key: Key = ""
+) -> None:
+    """Add a provider: tidings providers add acme sms.smpp --config '{"host": …}'."""
+    try:
+        parsed = msgspec.json.decode(config, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Failure(f"--config must be a JSON object: {error}") from error
+    with client(url, key) as session:
+        made = session.providers.create(name=name, type=kind, config=parsed)
+    print(f"{made.name} is {made.status}")
+
+
+@providers.command("pause")
+def providers_pause(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
+    """Drain it and send nothing more through it."""
+    with client(url, key) as session:
+        print(f"{name} is {session.providers.pause(name).status}")
+
+
+@providers.command("resume")
+def providers_resume(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
+    """Start it again, also after a refused password."""
+    with client(url, key) as session:
+        print(f"{name} is {session.providers.resume(name).status}")
+
+
+@providers.command("remove")
+def providers_remove(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
+    """Drain and remove it."""
+    with client(url, key) as session:
+        session.providers.delete(name)
+    print(f"{name} is removed")
+
+
+def _table(as_json: bool, found: list[Any], columns: tuple[str, ...]) -> None:
+    if as_json:
+        show_json(found)
+        return
+    table = Table(*columns, box=None, header_style="bold")
+    for item in found:
+        table.add_row(*(_cell(getattr(item, column, None)) for column in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+    state, kind = getattr(value, "state", None), getattr(value, "kind", None)
+    return f"{kind} {state}" if state else str(value)

@@ -1,0 +1,76 @@
+"""Sending a message and watching what happens."""
+
+import json
+import time
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from tidings.commands.session import DEFAULT_URL, AsJson, Failure, Key, Url, client, console, show_json
+
+_ENDS = {"delivered", "partially_delivered", "undelivered", "failed", "expired", "canceled", "suppressed"}
+
+
+def send(
+    to: Annotated[str, typer.Argument(help="The recipient, in E.164 form: +14155550123.")],
+    text: Annotated[str, typer.Argument(help="The text; Liquid if --data is given.")],
+    sender: Annotated[str | None, typer.Option("--from", help="Number or name that it comes from.")] = None,
+    lane: Annotated[str | None, typer.Option("--class", help="otp, transactional or marketing.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="JSON object for Liquid.")] = None,
+    reference: Annotated[str | None, typer.Option("--reference", help="Your own name for it.")] = None,
+    valid_for_s: Annotated[int | None, typer.Option("--valid-for", help="Seconds after which it expires.")] = None,
+    send_at: Annotated[str | None, typer.Option("--send-at", help="RFC 3339 time.")] = None,
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for its end.")] = 0,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send one message."""
+    wanted = {
+        "from": sender, "class": lane, "reference": reference, "valid_for_s": valid_for_s, "send_at": send_at,
+        "data": _object(data),
+    }  # fmt: skip
+    body: dict[str, Any] = {"to": to, "text": text} | {k: v for k, v in wanted.items() if v is not None}
+    with client(url, key) as session:
+        message = session.messages.send(**body)
+        end = time.monotonic() + wait_s
+        while wait_s and message.status not in _ENDS and time.monotonic() < end:
+            time.sleep(0.1)
+            message = session.messages.get(message.id)
+    if as_json:
+        show_json(message)
+    else:
+        console.print(f"{message.id}  [bold]{escape(message.status)}[/bold]")
+    if wait_s and message.status not in ("delivered", "sent"):
+        raise typer.Exit(1)
+
+
+def tail(
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only these types; may be repeated.")] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show events as they happen, until Ctrl-C."""
+    with client(url, key) as session:
+        try:
+            for event in session.stream(types=types or None):
+                if as_json:
+                    show_json(event)
+                    continue
+                data = event.data
+                about = data.get("id") or ""
+                console.print(f"{event.timestamp}  [cyan]{escape(event.type):32}[/cyan] {escape(str(about))}", highlight=False)
+        except KeyboardInterrupt:
+            return
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Failure(f"--data must be a JSON object, such as {json.dumps({'name': 'Ada'})!r}: {error}") from error

@@ -1,0 +1,49 @@
+"""How commands reach a server: over `/v1`, with the client library, like any customer."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from tidings_client import ApiError, ConnectionFailed, Tidings, TidingsError
+
+DEFAULT_URL = "http://127.0.0.1:8300"
+Url = Annotated[str, typer.Option("--url", envvar="TIDINGS_URL", help="Where the server listens.")]
+Key = Annotated[str, typer.Option("--key", envvar="TIDINGS_API_KEY", help="An API key, tk_live_… or tk_test_….")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines instead of text for people.")]
+console = Console()
+
+
+class Failure(Exception):
+    """An expected failure: its text is what the user sees, the exit code is 1."""
+
+
+@contextlib.contextmanager
+def client(url: str, key: str) -> Iterator[Tidings]:
+    """A client; its errors become Failures with every bad field named."""
+    if not key:
+        raise Failure("no API key: give --key, or set TIDINGS_API_KEY (the server printed one at its first start)")
+    try:
+        with Tidings(key, url) as session:
+            yield session
+    except ApiError as error:
+        lines = [f"{error.status} {error.code}: {error.detail}"]
+        lines += [f"  {field.pointer}: {field.detail}" for field in error.errors]
+        raise Failure("\n".join(lines)) from error
+    except ConnectionFailed as error:
+        raise Failure(f"no answer from {url}: is the server running there? (start it with `tidings serve`)") from error
+    except TidingsError as error:
+        raise Failure(str(error)) from error
+
+
+def show_json(value: Any) -> None:
+    """One line of JSON."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+def environment_key() -> str:
+    """The key of the environment, or nothing."""
+    return os.environ.get("TIDINGS_API_KEY", "")

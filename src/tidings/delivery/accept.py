@@ -1,0 +1,193 @@
+"""Accepting: from a checked request to a durable message. After this returns, the message survives power loss."""
+
+from typing import Protocol
+
+import msgspec
+
+from tidings.delivery.job import Job
+from tidings.domain.errors import FieldError, IdempotencyReused, InvalidRequest, Overloaded, RequestError
+from tidings.domain.message import LANE_NUMBER, Message, Mode, Personal
+from tidings.domain.request import SendRequest, address_of, millis
+from tidings.kit.clock import Clock
+from tidings.kit.ids import new_id
+from tidings.kit.limits import ACCEPT_PENDING, LEASE_S
+from tidings.kit.secrets import KeyRing
+from tidings.store.contract import Accepted as StoreAccepted
+from tidings.store.contract import NewMessage
+from tidings.store.sqlite import accept as store_accept
+from tidings.store.sqlite.engine import Engine
+from tidings.store.sqlite.messages import encode_personal
+from tidings.templates.render import TemplateError, parse
+
+
+class Idempotency(msgspec.Struct, frozen=True):
+    """Hash of the caller's key, and of the body it came with."""
+
+    key_hash: str
+    body_hash: str
+
+
+class Want(msgspec.Struct, frozen=True):
+    """One message that is wanted. The request was checked (`domain.request.check`)."""
+
+    request: SendRequest
+    idempotency: Idempotency | None = None
+    retry_of: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """It is durable. `replayed`: an earlier request with this key made it."""
+
+    id: str
+    status: str
+    channel: str
+    replayed: bool
+    created_ms: int
+
+
+class Desk(Protocol):
+    """The dispatcher, as far as accepting needs it: who carries what, and whether there is room this very moment."""
+
+    owner: str
+
+    def hint(self, project: str, mode: Mode, channel: str) -> str | None:
+        """The provider that will carry it, '' if several may; None if there is none."""
+        ...
+
+    def reserve(self, provider: str, lane: int) -> bool:
+        """Takes one place at an idle provider; `hand` or `unreserve` must follow."""
+        ...
+
+    def unreserve(self, provider: str) -> None:
+        """Gives the place back."""
+        ...
+
+    def hand(self, provider: str, job: Job) -> None:
+        """Hands over a job that was leased in its accepting commit."""
+        ...
+
+    def wake(self, provider: str) -> None:
+        """There are new jobs in the store."""
+        ...
+
+
+class Acceptor:
+    """The one way in: for customers, and for every subscriber that sends."""
+
+    def __init__(self, engine: Engine, ring: KeyRing, desk: Desk, now: Clock) -> None:
+        self._engine, self._ring, self._desk, self._now = engine, ring, desk, now
+        self._waiting = 0
+
+    async def accept(self, project: str, mode: Mode, wants: list[Want]) -> list[Accepted | RequestError]:
+        """Accepts each on its own; a refused one leaves no trace. Raises Overloaded before anything is queued, StoreFull."""
+        if self._waiting + len(wants) > ACCEPT_PENDING:
+            raise Overloaded("too many messages wait for the disk; try again", status=503, retry_after_s=1)
+        now_ms = self._now()
+        answers: list[Accepted | RequestError | None] = []
+        rows: list[NewMessage] = []
+        messages: list[Message] = []
+        for want in wants:
+            made = self._make(project, mode, want, now_ms)
+            if isinstance(made, RequestError):
+                answers.append(made)
+                continue
+            answers.append(None)
+            rows.append(made[0])
+            messages.append(made[1])
+        stored = await self._store(rows)
+        results = iter(zip(rows, messages, stored, strict=True))
+        return [answer if answer is not None else self._answer(*next(results)) for answer in answers]
+
+    async def _store(self, rows: list[NewMessage]) -> list[StoreAccepted]:
+        self._waiting += len(rows)
+        try:
+            return await self._engine.write(store_accept.accept, rows)
+        except BaseException:
+            for row in rows:
+                if row.owner is not None:
+                    self._desk.unreserve(row.provider)
+            raise
+        finally:
+            self._waiting -= len(rows)
+
+    def _make(self, project: str, mode: Mode, want: Want, now_ms: int) -> tuple[NewMessage, Message] | RequestError:
+        request = want.request
+        to = address_of(request)
+        assert to is not None, "the request was not checked"
+        problem = _template_problem(request)
+        if problem is not None:
+            return problem
+        provider = self._desk.hint(project, mode, "sms")
+        if provider is None:
+            detail = "no live SMS provider is configured; declare one, or use a test key (tk_test_…)"
+            return InvalidRequest(detail, code="no_provider")
+        message = _message(project, mode, want, to, now_ms)
+        lane = LANE_NUMBER[message.lane]
+        handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
+        row = NewMessage(
+            project, message.id, mode, message.channel, lane, message.status, now_ms, message.due_ms,
+            message.valid_until_ms, message.sequence, message.on_unknown, message.template, message.locale,
+            message.reference, _json(message.tags), message.retry_of, self._ring.current, self._ring.lookup(to),
+            self._ring.seal(encode_personal(message.personal), message.id), provider, new_id("evt"),
+            self._desk.owner if handed else None, now_ms + LEASE_S * 1000 if handed else message.due_ms,
+            want.idempotency.key_hash if want.idempotency else None,
+            want.idempotency.body_hash if want.idempotency else None,
+        )  # fmt: skip
+        return row, message
+
+    def _answer(self, row: NewMessage, message: Message, stored: StoreAccepted) -> Accepted | RequestError:
+        if row.owner is not None and not (stored.kind == "new" and stored.handed):
+            self._desk.unreserve(row.provider)
+        if stored.kind == "reused":
+            return IdempotencyReused(
+                "this Idempotency-Key was used with another body; use a new key for a new request"
+            )
+        if stored.kind == "new":
+            if stored.handed:
+                self._desk.hand(row.provider, Job(message=message, to_hash=row.to_hash, provider=row.provider))
+            else:
+                self._desk.wake(row.provider)
+        return Accepted(stored.id, stored.status, stored.channel, stored.kind == "replay", stored.created_ms)
+
+
+def _template_problem(request: SendRequest) -> InvalidRequest | None:
+    if request.data is None or request.text is None:
+        return None
+    try:
+        parse(request.text)
+    except TemplateError as error:
+        field = FieldError(pointer="/text", code=error.code, detail=error.detail)
+        return InvalidRequest("the request has a bad field", errors=(field,))
+    return None
+
+
+def _json(tags: tuple[str, ...]) -> str | None:
+    return msgspec.json.encode(tags).decode() if tags else None
+
+
+def _message(project: str, mode: Mode, want: Want, to: str, now_ms: int) -> Message:
+    request = want.request
+    due_ms = max(now_ms, millis(request.send_at) or 0)
+    until_ms = millis(request.valid_until)
+    if request.valid_for_s is not None:
+        until_ms = due_ms + request.valid_for_s * 1000
+    return Message(
+        id=new_id("msg"),
+        project=project,
+        mode=mode,
+        channel="sms",
+        lane=request.lane,
+        created_ms=now_ms,
+        due_ms=due_ms,
+        status="scheduled" if due_ms > now_ms else "accepted",
+        valid_until_ms=until_ms,
+        locale=request.locale,
+        sequence=request.sequence,
+        on_unknown=request.on_unknown,
+        reference=request.reference,
+        tags=tuple(request.tags),
+        retry_of=want.retry_of,
+        personal=Personal(
+            to=to, sender=request.sender, text=request.text, data=request.data, metadata=request.metadata
+        ),
+    )

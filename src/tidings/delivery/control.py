@@ -1,0 +1,126 @@
+"""Looking before sending, stopping what has not left, and sending again."""
+
+from typing import Any
+
+
+from tidings.delivery import stages
+from tidings.delivery.fleet import Fleet
+from tidings.domain.errors import Conflict, InvalidRequest, NotFound
+from tidings.domain.message import Message, MessageError, Mode, Personal
+from tidings.domain.request import SendRequest, address_of, millis
+from tidings.domain.status import ENDS
+from tidings.domain.view import StoredMessage
+from tidings.kit.clock import Clock, rfc3339
+from tidings.kit.ids import new_id
+from tidings.kit.secrets import KeyRing
+from tidings.policy.decide import Refuse, decide
+from tidings.routing.choose import candidates
+from tidings.store.sqlite import jobs, messages
+from tidings.store.sqlite.engine import Connection, Engine
+
+
+class Control:
+    """What a customer may do with a message beside sending it."""
+
+    def __init__(self, engine: Engine, ring: KeyRing, fleet: Fleet, now: Clock) -> None:
+        self._engine, self._ring, self._fleet, self._now = engine, ring, fleet, now
+
+    async def get(self, project: str, message: str) -> StoredMessage:
+        """The message. Raises NotFound."""
+
+        def read(connection: Connection) -> StoredMessage | None:
+            return messages.load(connection, self._ring, project, [message]).get(message)
+
+        found = await self._engine.read(read)
+        if found is None:
+            raise NotFound(f"there is no message {message} in this project")
+        return found
+
+    async def cancel(self, project: str, message: str) -> StoredMessage:
+        """Ends a message that has not left. Raises NotFound, Conflict where it is too late."""
+        before = await self.get(project, message)
+        if before.message.status == "canceled":
+            return before
+        answer = (await self._engine.write(jobs.cancel, [(project, message, new_id("evt"), self._now())]))[0]
+        if answer == "canceled":
+            return await self.get(project, message)
+        status = (await self.get(project, message)).message.status
+        raise Conflict(f"the message can no longer be canceled: it is {status}", code="too_late")
+
+    async def retry_request(self, project: str, message: str) -> tuple[SendRequest, Mode]:
+        """The request that sends it again. Raises NotFound, Conflict while it may still be delivered."""
+        found = await self.get(project, message)
+        status = found.message.status
+        if status not in ENDS or status == "delivered":
+            raise Conflict(f"only a message that ended without delivery can be retried; this one is {status}")
+        personal = found.message.personal
+        if not personal.to:
+            raise Conflict("the recipient's data was erased; the message cannot be sent again", code="erased")
+        request = SendRequest(
+            to=personal.to,
+            channel=found.message.channel,
+            sender=personal.sender,
+            text=personal.text,
+            data=personal.data,
+            locale=found.message.locale,
+            lane=found.message.lane,
+            sequence=found.message.sequence,
+            on_unknown=found.message.on_unknown,
+            reference=found.message.reference,
+            tags=list(found.message.tags),
+            metadata=personal.metadata,
+        )
+        return request, found.message.mode
+
+    async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
+        """What would leave now: text, encoding, parts, decision and route. Sends nothing, stores nothing."""
+        now_ms = self._now()
+        to = address_of(request) or ""
+        message = _message(project, mode, request, to, now_ms)
+        text = stages.render_text(message)
+        if isinstance(text, MessageError):
+            raise InvalidRequest(text.detail, code=text.code)
+        names = candidates(self._fleet.candidates(), project, mode, "sms")
+        member = self._fleet.member(names[0]) if names else None
+        answer: dict[str, Any] = {"channel": "sms", "to": to, "from": request.sender, "text": text, "as_of": rfc3339(now_ms)}
+        answer["route"] = {"provider": names[0], "alternatives": names[1:]} if names else None
+        answer["decision"] = await self._decision(message, to, now_ms)
+        answer["estimated_cost"] = None
+        if member is None:
+            return answer
+        try:
+            segments = member.provider.plan(text)
+        except stages.PLAN_ERRORS as error:
+            raise InvalidRequest(str(error), code="unencodable") from error
+        answer["text"] = segments.text
+        answer["encoding"] = segments.encoding
+        answer["parts"] = len(segments.parts)
+        answer["units"] = segments.units
+        answer["substitutions"] = [{"from": old, "to": new} for old, new in segments.substitutions]
+        return answer
+
+    async def _decision(self, message: Message, to: str, now_ms: int) -> dict[str, Any]:
+        decision = decide(message, now_ms)
+        if isinstance(decision, Refuse):
+            return {"outcome": "refuse", "code": decision.code, "detail": decision.detail}
+        key = (message.project, "sms", self._ring.lookup(to))
+
+        def read(connection: Connection) -> object:
+            sql = "select reason from suppressions where project = ? and channel = ? and to_hash = ?"
+            return connection.execute(sql, key).fetchone()
+
+        found = await self._engine.read(read)
+        if found is not None:
+            return {"outcome": "refuse", "code": "suppressed", "detail": "the recipient is on the suppression list"}
+        if message.due_ms > now_ms:
+            return {"outcome": "defer", "code": "scheduled", "until": rfc3339(message.due_ms)}
+        return {"outcome": "allow"}
+
+
+def _message(project: str, mode: Mode, request: SendRequest, to: str, now_ms: int) -> Message:
+    due_ms = max(now_ms, millis(request.send_at) or 0)
+    personal = Personal(to=to, sender=request.sender, text=request.text, data=request.data)
+    return Message(
+        id="", project=project, mode=mode, channel="sms", lane=request.lane, created_ms=now_ms, due_ms=due_ms,
+        personal=personal, valid_until_ms=millis(request.valid_until),
+    )  # fmt: skip

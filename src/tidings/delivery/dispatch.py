@@ -1,0 +1,261 @@
+"""The dispatcher: leases by credit, runs the pipeline, settles outcomes. It never holds more than providers can take now.
+
+For each provider one loop: room = what the provider can write now − what is under way to it. While there is no
+backlog, a message is leased in its accepting commit and handed over (`reserve`, `hand`) without going through the queue.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from tidings.bus.local import Doorbell, LocalBus
+from tidings.channels.contract import Provider
+from tidings.delivery.fleet import Fleet, Member
+from tidings.delivery.job import Job, from_row
+from tidings.delivery.pipeline import Pipeline
+from tidings.delivery.settle import UnknownWait, settle
+from tidings.domain.attempt import Outcome
+from tidings.domain.errors import StoreError
+from tidings.domain.message import LANES, Mode
+from tidings.kit.clock import Clock
+from tidings.kit.ids import new_id
+from tidings.kit.limits import LEASE_BATCH, LEASE_S, SWEEP_S
+from tidings.kit.secrets import KeyRing
+from tidings.routing.choose import candidates
+from tidings.store.contract import LeaseAsk, Settlement
+from tidings.store.sqlite import attempts, jobs
+from tidings.store.sqlite.engine import Engine
+
+_log = logging.getLogger(__name__)
+_STORE_RETRY_S = 0.5
+
+
+class _Lane:
+    """What the dispatcher keeps about one provider."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.bell = Doorbell()
+        self.pending = 0  # leased or reserved, not yet handed to the provider
+        self.backlog = True  # there may be due jobs in the store
+        self.handed: list[Job] = []
+        self.after: list[str] = ["", "", ""]
+        self.epoch = 0
+        self.task: asyncio.Task[None] | None = None
+
+    def room(self, lane: int) -> int:
+        return self.member.provider.credit(LANES[lane]) - self.pending
+
+
+class Dispatcher:
+    """The worker of one node. Implements `accept.Desk`."""
+
+    def __init__(
+        self, engine: Engine, ring: KeyRing, bus: LocalBus, fleet: Fleet, now: Clock, wait: UnknownWait, rng: random.Random
+    ) -> None:
+        self._engine, self._ring, self._bus, self._fleet, self._now = engine, ring, bus, fleet, now
+        self._wait, self._rng = wait, rng
+        self.node = "node-1"
+        self.owner = new_id("wrk")
+        self._lanes: dict[str, _Lane] = {}
+        self._flying: dict[str, tuple[Job, str]] = {}
+        self._pipeline = Pipeline(engine, now, self.node, self.owner, self._route, self._register, wait)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settlements: list[Settlement] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._draining = False
+
+    # -- life
+
+    async def start(self) -> None:
+        """Takes over what the process before held."""
+        await self._engine.write(_take_over, [self._now()])
+
+    async def join(self, member: Member) -> None:
+        """A provider has been added or resumed: own its binds, and begin to lease for it."""
+        lane = _Lane(member)
+        lane.epoch = (await self._engine.write(attempts.acquire, [(member.spec.name, self.node, self._now() + 10**12)]))[0]
+        self._lanes[member.spec.name] = lane
+        lane.task = self._spawn(self._serve(lane))
+
+    async def leave(self, name: str) -> None:
+        """The provider is being removed: lease nothing more for it."""
+        lane = self._lanes.pop(name, None)
+        if lane is not None and lane.task is not None:
+            lane.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await lane.task
+
+    def drain(self) -> None:
+        """Lease nothing more; what is under way goes on."""
+        self._draining = True
+
+    async def stop(self) -> None:
+        """After the providers have stopped (every submission has its outcome): settles the rest."""
+        self._draining = True
+        for name in list(self._lanes):
+            await self.leave(name)
+        while self._settlements or self._settling is not None or self._tasks:
+            await asyncio.sleep(0.005)
+
+    @property
+    def flying(self) -> int:
+        """Attempts whose outcome is still to come."""
+        return len(self._flying)
+
+    # -- accept.Desk
+
+    def hint(self, project: str, mode: Mode, channel: str) -> str | None:
+        """See `accept.Desk`."""
+        names = candidates(self._fleet.candidates(), project, mode, channel)
+        if not names:
+            return None
+        return names[0] if len(names) == 1 else ""
+
+    def reserve(self, provider: str, lane: int) -> bool:
+        """See `accept.Desk`."""
+        state = self._lanes.get(provider)
+        if state is None or state.backlog or self._draining or state.room(lane) <= 0:
+            return False
+        state.pending += 1
+        return True
+
+    def unreserve(self, provider: str) -> None:
+        """See `accept.Desk`."""
+        state = self._lanes.get(provider)
+        if state is not None:
+            state.pending -= 1
+
+    def hand(self, provider: str, job: Job) -> None:
+        """See `accept.Desk`. What one commit hands over is one batch."""
+        state = self._lanes.get(provider)
+        if state is None:
+            return  # its lease runs out, and the job comes due again
+        if not state.handed:
+            asyncio.get_running_loop().call_soon(self._flush, state)
+        state.handed.append(job)
+
+    def wake(self, provider: str) -> None:
+        """See `accept.Desk`."""
+        for name, state in self._lanes.items():
+            if provider in ("", name):
+                state.backlog = True
+                state.bell.ring()
+
+    # -- providers' reports
+
+    def ready(self, provider: str) -> None:
+        """A provider has room."""
+        state = self._lanes.get(provider)
+        if state is not None and state.backlog:
+            state.bell.ring()
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """Outcomes of submissions; settled in the next commit."""
+        for outcome in batch:
+            flying = self._flying.pop(outcome.attempt_id, None)
+            if flying is None:
+                _log.error("an outcome for no submission", extra={"attempt_id": outcome.attempt_id})
+                continue
+            self._settlements.append(settle(flying[0], provider, outcome, self._wait, self._rng))
+        if self._settling is None and self._settlements:
+            self._settling = self._spawn(self._settle())
+
+    # -- inside
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a delivery task failed", exc_info=task.exception())
+
+    def _route(self, job: Job) -> str | None:
+        message = job.message
+        names = candidates(self._fleet.candidates(), message.project, message.mode, message.channel)
+        return names[0] if names else None
+
+    def _register(self, attempt: str, job: Job, provider: str) -> None:
+        self._flying[attempt] = (job, provider)
+
+    def _flush(self, state: _Lane) -> None:
+        batch, state.handed = state.handed, []
+        self._spawn(self._run(state, batch))
+
+    async def _serve(self, state: _Lane) -> None:
+        """Leases while there is room; sleeps until rung, or until the sweep looks for jobs that have come due."""
+        while True:
+            try:
+                full = not self._draining and await self._lease(state)
+            except StoreError as error:
+                _log.warning("cannot lease: %s", error)
+                full = False
+            if not full:
+                await state.bell.wait(SWEEP_S)
+
+    async def _lease(self, state: _Lane) -> bool:
+        """One lease; whether there may be more to lease at once."""
+        room = tuple(min(LEASE_BATCH, state.room(lane)) for lane in range(len(LANES)))
+        most = max(room)
+        if most <= 0:
+            return False
+        now_ms = self._now()
+        state.pending += most
+        try:
+            ask = LeaseAsk(
+                state.member.spec.name, state.member.sandbox, (room[0], room[1], room[2]), self.owner, now_ms,
+                now_ms + LEASE_S * 1000, (state.after[0], state.after[1], state.after[2]),
+            )  # fmt: skip
+            state.backlog = False  # before the look: a wake while it runs must not be forgotten
+            leased = (await self._engine.write(jobs.lease, [ask]))[0]
+        finally:
+            state.pending -= most
+        if any(len(leased) >= lane_room for lane_room in room):
+            state.backlog = True  # a lane was cut off by its room: it may hold more
+        batch = [from_row(self._ring, row) for row in leased]
+        if not batch:
+            return state.backlog
+        for job in batch:
+            state.after[LANES.index(job.message.lane)] = job.message.project
+        state.pending += len(batch)
+        self._spawn(self._run(state, batch))
+        return state.backlog
+
+    async def _run(self, state: _Lane, batch: list[Job]) -> None:
+        provider: Provider = state.member.provider
+        try:
+            if await self._pipeline.run(batch, provider, state.epoch):
+                self._bus.ring("events")
+        except StoreError as error:
+            _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
+        finally:
+            state.pending -= len(batch)
+            if state.backlog:
+                state.bell.ring()
+
+    async def _settle(self) -> None:
+        """Writes settlements until none are left; a full disk delays them, it never drops them."""
+        while self._settlements:
+            batch, self._settlements = self._settlements, []
+            try:
+                await self._engine.write(attempts.settle, batch)
+            except StoreError as error:
+                _log.warning("cannot settle yet: %s", error)
+                self._settlements = batch + self._settlements
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            self._bus.ring("events")
+            if any(item.status == "queued" for item in batch):
+                self.wake("")
+        self._settling = None
+
+
+def _take_over(connection: jobs.Connection, items: list[int]) -> list[int]:
+    return [jobs.take_over(connection, now_ms) for now_ms in items]

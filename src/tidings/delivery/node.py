@@ -1,0 +1,87 @@
+"""The delivery path put together: everything between `accept` and the carriers, in one object that starts and stops."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+
+from tidings.bus.local import LocalBus
+from tidings.channels.contract import Link, ProviderSpec
+from tidings.delivery.accept import Acceptor
+from tidings.delivery.control import Control
+from tidings.delivery.dispatch import Dispatcher
+from tidings.delivery.fleet import Fleet
+from tidings.delivery.providers import ProviderAdmin
+from tidings.delivery.receive import Receiver
+from tidings.delivery.settle import UnknownWait
+from tidings.delivery.sweep import Sweeper
+from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome
+from tidings.kit.clock import Clock, wall_ms
+from tidings.kit.limits import DRAIN_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.kit.secrets import KeyRing
+from tidings.store.sqlite.engine import Engine
+
+DEFAULT_WAIT = UnknownWait(UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S)
+
+
+class Node:
+    """Implements the providers' `Sink`. The engine is open, migrated and started."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ring: KeyRing,
+        *,
+        now: Clock = wall_ms,
+        wait: UnknownWait = DEFAULT_WAIT,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.engine, self.ring, self.now = engine, ring, now
+        self.bus = LocalBus()
+        self.fleet = Fleet(self)
+        self.dispatcher = Dispatcher(engine, ring, self.bus, self.fleet, now, wait, rng or random.Random())
+        self.acceptor = Acceptor(engine, ring, self.dispatcher, now)
+        self.control = Control(engine, ring, self.fleet, now)
+        self.receiver = Receiver(engine, ring)
+        self.providers = ProviderAdmin(engine, ring, self.fleet, self.dispatcher, now)
+        self._sweeper = Sweeper(engine, self.receiver, self.bus, now)
+        self._sweep: asyncio.Task[None] | None = None
+
+    async def start(self, specs: list[ProviderSpec]) -> None:
+        """Takes over what an earlier process held, opens the links, begins to deliver."""
+        await self.dispatcher.start()
+        await self.providers.start(specs)
+        self._sweep = asyncio.create_task(self._sweeper.run(), name="sweep")
+
+    async def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Leases nothing more, waits for the carriers' answers, settles them."""
+        self.dispatcher.drain()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweep
+        await self.fleet.stop(drain_s)
+        await self.dispatcher.stop()
+
+    # -- channels.contract.Sink
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """See `Sink`."""
+        self.dispatcher.outcomes(provider, batch)
+
+    async def received(
+        self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
+    ) -> None:
+        """See `Sink`."""
+        member = self.fleet.member(provider)
+        await self.receiver.received(member.spec.project if member else "", receipts, inbound)
+        self.bus.ring("events")
+
+    def ready(self, provider: str) -> None:
+        """See `Sink`."""
+        self.dispatcher.ready(provider)
+
+    def link_changed(self, provider: str, link: Link) -> None:
+        """See `Sink`."""
+        if link.state == "up":
+            self.dispatcher.wake(provider)

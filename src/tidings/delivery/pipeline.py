@@ -1,0 +1,147 @@
+"""The straight path of a leased batch to the wire. The order of the stages is written here and nowhere else.
+
+    gather ─▶ render ─▶ decide ─▶ route ─▶ prepare ─▶ begin (attempt stored) ─▶ submit
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tidings.channels.contract import Provider
+from tidings.delivery import stages
+from tidings.delivery.job import Job, Prepared
+from tidings.delivery.settle import UnknownWait
+from tidings.domain.attempt import Submission
+from tidings.domain.message import MessageError
+from tidings.kit.clock import Clock
+from tidings.kit.ids import new_id
+from tidings.policy.decide import Defer, Refuse
+from tidings.store.contract import Begin, Begun, End, Release, Settlement
+from tidings.store.sqlite import attempts, jobs
+from tidings.store.sqlite.engine import Engine
+
+#: Which provider carries the job; None if no one may now.
+Router = Callable[[Job], str | None]
+#: Told of every attempt just before it goes to the provider.
+Register = Callable[[str, Job, str], None]
+
+
+class Pipeline:
+    """Takes batches of leased jobs; each job ends submitted, released, ended, or untouched for the rescuer."""
+
+    def __init__(
+        self, engine: Engine, now: Clock, node: str, owner: str, router: Router, register: Register, wait: UnknownWait
+    ) -> None:
+        self._wait = wait
+        self._engine, self._now, self._node, self._owner = engine, now, node, owner
+        self._router, self._register = router, register
+
+    async def run(self, batch: Sequence[Job], provider: Provider, epoch: int) -> bool:
+        """Runs the batch against the provider it was leased for. Says whether events were written."""
+        now_ms = self._now()
+        ready: list[Prepared] = []
+        ends: list[End] = []
+        releases: list[Release] = []
+        lost: list[Settlement] = []
+        for job in batch:
+            if job.open_attempt is not None:
+                lost.append(_lost(job, provider.name, job.open_attempt, now_ms, self._wait))
+                continue
+            step = self._step(job, provider, now_ms)
+            if isinstance(step, Prepared):
+                ready.append(step)
+            elif isinstance(step, End):
+                ends.append(step)
+            else:
+                releases.append(step)
+        await self._engine.write(attempts.settle, lost)
+        await self._engine.write(jobs.end, ends)
+        await self._engine.write(jobs.release, releases)
+        suppressed = await self._submit(ready, provider, epoch)
+        return bool(ends or lost or releases or suppressed)
+
+    def _step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+        if job.kind == "unknown" and job.message.on_unknown == "hold":
+            return _end(job, "failed", now_ms, _HELD)
+        text = stages.render_text(job.message)
+        if isinstance(text, MessageError):
+            return _end(job, "failed", now_ms, text)
+        decision = stages.decide_now(job, now_ms)
+        if isinstance(decision, Refuse):
+            return _end(job, decision.status, now_ms, MessageError(code=decision.code, detail=decision.detail))
+        if isinstance(decision, Defer):
+            return Release(job.message.project, job.message.id, job.provider, decision.until_ms)
+        chosen = self._router(job)
+        if chosen != provider.name:
+            return _waits(job, chosen or "", now_ms)
+        prepared = stages.prepare(job, text, provider)
+        return prepared if isinstance(prepared, Prepared) else _end(job, "failed", now_ms, prepared)
+
+    async def _submit(self, ready: list[Prepared], provider: Provider, epoch: int) -> bool:
+        if not ready:
+            return False
+        now_ms = self._now()
+        begins = [self._begin(item, provider.name, epoch, now_ms) for item in ready]
+        begun: list[Begun] = await self._engine.write(attempts.begin, begins)
+        submissions: list[Submission] = []
+        for item, begin, answer in zip(ready, begins, begun, strict=True):
+            if answer.kind == "ok":
+                self._register(begin.attempt, item.job, provider.name)
+                submissions.append(_submission(item, begin, answer.concat_ref))
+        if submissions:
+            provider.submit(submissions)
+        return any(answer.kind == "suppressed" for answer in begun)
+
+    def _begin(self, item: Prepared, provider: str, epoch: int, now_ms: int) -> Begin:
+        message = item.job.message
+        attempt = new_id("att")
+        return Begin(
+            message.project, message.id, attempt, provider, message.channel, len(item.segments.parts), self._node, epoch,
+            item.job.to_hash, message.personal.sender, int(attempt[-4:], 16), item.encoding, now_ms, self._owner,
+            new_id("evt"),
+        )  # fmt: skip
+
+
+_HELD = MessageError(
+    code="outcome_unknown", detail="the carrier's answer never came; the message asked for `hold`, so it was not sent again"
+)
+
+
+def _lost(job: Job, provider: str, attempt: str, now_ms: int, wait: UnknownWait) -> Settlement:
+    """A worker died with this attempt on the wire, or about to be: nobody can know."""
+    error = MessageError(code="outcome_unknown", detail="the worker died with the attempt under way", permanent=False)
+    return Settlement(
+        project=job.message.project, message=job.message.id, attempt=attempt, provider=job.provider or provider,
+        to_hash=job.to_hash, kind="unknown", at_ms=now_ms, error=msgspec.json.encode(error).decode(),
+        due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"),
+    )  # fmt: skip
+
+
+def _end(job: Job, status: str, now_ms: int, error: MessageError) -> End:
+    return End(
+        project=job.message.project, message=job.message.id, status=status, at_ms=now_ms, event=new_id("evt"),
+        error=msgspec.json.encode(error).decode(),
+    )  # fmt: skip
+
+
+def _waits(job: Job, provider: str, now_ms: int) -> Release:
+    """Routed elsewhere: back to the queue, with the provider's name on it."""
+    return Release(
+        job.message.project, job.message.id, provider, now_ms, job.kind, "queued", new_id("evt"), now_ms
+    )  # fmt: skip
+
+
+def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
+    message = item.job.message
+    return Submission(
+        attempt_id=begin.attempt,
+        message_id=message.id,
+        lane=message.lane,
+        to=message.personal.to,
+        sender=message.personal.sender,
+        data_coding=item.segments.data_coding,
+        parts=item.segments.parts,
+        concat_ref=concat_ref,
+        valid_until_ms=message.valid_until_ms,
+        user_ref=begin.user_ref,
+    )

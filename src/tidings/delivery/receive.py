@@ -1,0 +1,120 @@
+"""What comes back from carriers: receipts and inbound messages, stored before the carrier is told that we have them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tidings.domain.attempt import CarrierReceipt, InboundPart
+from tidings.domain.message import Personal
+from tidings.kit.ids import new_id
+from tidings.kit.secrets import KeyRing, digest
+from tidings.store.contract import InboundPartRow, InboundRow, ReceiptRow
+from tidings.store.sqlite import inbound as store_inbound
+from tidings.store.sqlite import receipts as store_receipts
+from tidings.store.sqlite.engine import Connection, Engine
+from tidings.store.sqlite.messages import encode_personal, personal
+
+#: Words that end or renew consent, when they are the whole message. Source: CTIA Messaging Principles (2023) §5.1.3
+STOP_WORDS: Final = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "stop all"})
+START_WORDS: Final = frozenset({"start", "unstop"})
+
+
+class Receiver:
+    """Turns what carriers say into rows and events."""
+
+    def __init__(self, engine: Engine, ring: KeyRing) -> None:
+        self._engine, self._ring = engine, ring
+
+    async def received(
+        self, project: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
+    ) -> None:
+        """Returns after the commit. `project` owns the provider; empty: found from what the person was sent last."""
+        if receipts:
+            await self._engine.write(store_receipts.receive, [self._receipt(item) for item in receipts])
+        whole = [self._whole(project, part) for part in inbound if part.total == 1]
+        await self._engine.write(store_inbound.receive, whole)
+        parts = [self._part(part) for part in inbound if part.total > 1]
+        for row, found in zip(parts, await self._engine.write(store_inbound.keep_parts, parts), strict=True):
+            if found:
+                await self._join(project, row, found)
+
+    async def flush_stale(self, before_ms: int) -> int:
+        """Hands on incomplete messages whose first part came before `before_ms`, as partial."""
+        keys = await self._engine.read(lambda connection: store_inbound.stale_parts(connection, before_ms))
+        for key in keys:
+            found = await self._engine.read(_parts(key))
+            row = InboundPartRow(key[0], key[1], key[2], key[3], key[4], 0, "", "", before_ms)
+            if found:
+                await self._join("", row, found)
+        return len(keys)
+
+    def _receipt(self, item: CarrierReceipt) -> ReceiptRow:
+        return ReceiptRow(
+            provider=item.provider,
+            refs=item.refs,
+            to_hash=self._ring.lookup(item.to) if item.to else None,
+            sender=item.sender,
+            state=item.state,
+            carrier_state=item.carrier_state,
+            error_code=item.error_code,
+            user_ref=item.user_ref,
+            submit_at_ms=item.submit_at_ms,
+            received_ms=item.received_ms,
+            event=new_id("evt"),
+        )
+
+    def _part(self, part: InboundPart) -> InboundPartRow:
+        owner = f"{part.provider}:{part.concat_ref}:{part.part}"
+        sealed = self._ring.seal(
+            encode_personal(Personal(to=part.to, sender=part.sender, text=part.text)), owner
+        )
+        return InboundPartRow(
+            part.provider, self._ring.lookup(part.sender), self._ring.lookup(part.to), part.concat_ref or 0, part.total,
+            part.part, self._ring.current, sealed, part.received_ms,
+        )  # fmt: skip
+
+    async def _join(self, project: str, row: InboundPartRow, found: list[tuple[object, ...]]) -> None:
+        pieces = [
+            personal(self._ring, f"{row.provider}:{row.ref}:{part[0]}", str(part[1]), str(part[2])) for part in found
+        ]
+        text = "".join(piece.text or "" for piece in pieces)
+        first = pieces[0]
+        item = self._row(
+            project, row.provider, first.sender or "", first.to, text, row.received_ms, row.total, row.total - len(found),
+            of=(row.provider, row.from_hash, row.to_hash, row.ref, row.total),
+        )  # fmt: skip
+        await self._engine.write(store_inbound.receive, [item])
+
+    def _whole(self, project: str, part: InboundPart) -> InboundRow:
+        dedup = digest(f"{part.provider}|{part.dedup}") if part.dedup else new_id("ddp")
+        return self._row(project, part.provider, part.sender, part.to, part.text, part.received_ms, 1, 0, dedup=dedup)
+
+    def _row(
+        self, project: str, provider: str, sender: str, to: str, text: str, received_ms: int, parts: int, missing: int, *,
+        dedup: str = "", of: tuple[str, str, str, int, int] | None = None,
+    ) -> InboundRow:  # fmt: skip
+        owner = new_id("msg")
+        word = " ".join(text.split()).strip(".! ").lower()
+        stop = "stop" if word in STOP_WORDS else "start" if word in START_WORDS else None
+        return InboundRow(
+            id=owner,
+            provider=provider,
+            provider_project=project,
+            from_hash=self._ring.lookup(sender),
+            to_hash=self._ring.lookup(to),
+            parts=parts,
+            missing=missing,
+            received_ms=received_ms,
+            key_id=self._ring.current,
+            sealed=self._ring.seal(encode_personal(Personal(to=to, sender=sender, text=text)), owner),
+            stop=stop,
+            dedup=dedup,
+            events=(new_id("evt"), new_id("evt"), new_id("evt")),
+            of=of,
+        )
+
+
+def _parts(key: store_inbound.PartKey):  # noqa: ANN202 - a closure for the reader
+    def read(connection: Connection) -> list[tuple[object, ...]]:
+        return store_inbound.parts_of(connection, key)
+
+    return read

@@ -1,0 +1,92 @@
+"""What an outcome means for the attempt and its message. Pure."""
+
+import random
+
+import msgspec
+
+from tidings.delivery.job import Job
+from tidings.domain.attempt import Outcome, PartExpired, PartRefused, PartRetry, PartSent, PartUnknown
+from tidings.domain.message import MessageError
+from tidings.kit.ids import new_id
+from tidings.kit.limits import RETRY_FIRST_S, RETRY_LAST_S, TRIES
+from tidings.store.contract import Settlement
+
+
+class UnknownWait(msgspec.Struct, frozen=True):
+    """How long a submit without an answer waits for a receipt, in seconds."""
+
+    otp_s: float
+    other_s: float
+
+    def ms(self, lane: str) -> int:
+        """Milliseconds for this lane."""
+        return int(1000 * (self.otp_s if lane == "otp" else self.other_s))
+
+
+def backoff_s(tries: int, rng: random.Random) -> float:
+    """Exponential with full jitter in its upper half: about 2, 4, 8 … 1,800 s."""
+    full = min(RETRY_LAST_S, RETRY_FIRST_S * 2 ** max(0, tries - 1))
+    return full * (0.5 + rng.random() / 2)
+
+
+def settle(job: Job, provider: str, outcome: Outcome, wait: UnknownWait, rng: random.Random) -> Settlement:
+    """The settlement of one outcome. Parts that were sent beside parts that were not make it unknown."""
+    parts = outcome.parts
+    sent = [part for part in parts if isinstance(part, PartSent)]
+    if len(sent) == len(parts):
+        return _settlement(job, provider, outcome, "sent", status="sent", refs=tuple(part.ref for part in sent))
+    unknown = next((part for part in parts if isinstance(part, PartUnknown)), None)
+    refused = next((part for part in parts if isinstance(part, PartRefused)), None)
+    if refused is not None and unknown is None:
+        return _settlement(job, provider, outcome, "refused", status="failed", error=refused.error, refs=_refs(outcome))
+    if unknown is not None or sent:
+        reason = unknown.reason if unknown is not None else "partly_sent"
+        error = MessageError(
+            code="outcome_unknown", detail=f"the carrier's answer never came ({reason})", permanent=False, retryable=True
+        )
+        due_ms = outcome.at_ms + wait.ms(job.message.lane)
+        return _settlement(job, provider, outcome, "unknown", error=error, due_ms=due_ms, refs=_refs(outcome))
+    if any(isinstance(part, PartExpired) for part in parts):
+        return _settlement(job, provider, outcome, "refused", status="expired", error=_EXPIRED)
+    return _retry(job, provider, outcome, rng)
+
+
+_EXPIRED = MessageError(code="expired", detail="valid_until passed before the carrier could take the message")
+
+
+def _refs(outcome: Outcome) -> tuple[str, ...]:
+    """The carrier's ids in part order; '' for a part that has none."""
+    return tuple(part.ref if isinstance(part, PartSent) else "" for part in outcome.parts)
+
+
+def _retry(job: Job, provider: str, outcome: Outcome, rng: random.Random) -> Settlement:
+    first = next(part for part in outcome.parts if isinstance(part, PartRetry))
+    tries = job.tries + 1
+    after_s = first.after_s if first.after_s is not None else backoff_s(tries, rng)
+    due_ms = outcome.at_ms + int(after_s * 1000)
+    until_ms = job.message.valid_until_ms
+    if until_ms is not None and due_ms >= until_ms:
+        return _settlement(job, provider, outcome, "retry", status="expired", error=_EXPIRED)
+    if tries >= TRIES:
+        return _settlement(job, provider, outcome, "retry", status="failed", error=first.error)
+    return _settlement(job, provider, outcome, "retry", status="queued", error=first.error, due_ms=due_ms)
+
+
+def _settlement(
+    job: Job, provider: str, outcome: Outcome, kind: str, *, status: str | None = None,
+    error: MessageError | None = None, refs: tuple[str, ...] = (), due_ms: int = 0,
+) -> Settlement:  # fmt: skip
+    return Settlement(
+        project=job.message.project,
+        message=job.message.id,
+        attempt=outcome.attempt_id,
+        provider=provider,
+        to_hash=job.to_hash,
+        kind=kind,
+        at_ms=outcome.at_ms,
+        refs=refs,
+        error=None if error is None else msgspec.json.encode(error).decode(),
+        status=status,
+        due_ms=due_ms,
+        event=new_id("evt"),
+    )

@@ -1,0 +1,1 @@
+"""The nouns of messaging. No I/O."""

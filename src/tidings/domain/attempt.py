@@ -1,0 +1,95 @@
+"""One try to hand a message to a carrier, and what came of it. Outcomes are values, not exceptions."""
+
+from typing import Literal
+
+import msgspec
+
+from tidings.domain.message import Lane, MessageError
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider is asked to hand to its carrier. `parts` are user data without a UDH."""
+
+    attempt_id: str
+    message_id: str
+    lane: Lane
+    to: str  # E.164 with the plus, or the channel's own form
+    sender: str | None
+    data_coding: int
+    parts: tuple[bytes, ...]
+    concat_ref: int = 0  # one per destination, persistent; used where there are two parts or more
+    valid_until_ms: int | None = None
+    user_ref: int | None = None  # user_message_reference, 16 bits; may be echoed by the carrier
+
+
+class PartSent(msgspec.Struct, frozen=True):
+    """The carrier took the part; `ref` is its id of it."""
+
+    ref: str
+
+
+class PartRefused(msgspec.Struct, frozen=True):
+    """The carrier refused the part for good."""
+
+    error: MessageError
+
+
+class PartRetry(msgspec.Struct, frozen=True):
+    """Not taken now; nothing reached the carrier's queue. Try again after `after_s` (None: the usual back-off)."""
+
+    error: MessageError
+    after_s: float | None = None
+
+
+class PartUnknown(msgspec.Struct, frozen=True):
+    """The part was written, and the answer never came: it may or may not have been taken."""
+
+    reason: str
+
+
+class PartExpired(msgspec.Struct, frozen=True):
+    """`valid_until_ms` passed before the part could be written; it never reached the wire."""
+
+
+PartOutcome = PartSent | PartRefused | PartRetry | PartUnknown | PartExpired
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a submission: one part outcome for each part, in order. Exactly one per submission."""
+
+    attempt_id: str
+    parts: tuple[PartOutcome, ...]
+    at_ms: int
+
+
+ReceiptState = Literal["delivered", "undelivered", "pending"]
+
+
+class CarrierReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A carrier's word on one part. `pending` (ACCEPTD, ENROUTE) moves nothing."""
+
+    provider: str
+    refs: tuple[str, ...]  # the id and its other spellings, canonical first
+    to: str | None
+    sender: str | None
+    state: ReceiptState
+    carrier_state: str  # the carrier's own word: delivered, expired, undeliverable, rejected …
+    error_code: str | None = None
+    user_ref: int | None = None
+    submit_at_ms: int | None = None
+    done_at_ms: int | None = None
+    received_ms: int = 0
+
+
+class InboundPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or one part of one, that a person sent to us."""
+
+    provider: str
+    sender: str  # who wrote it
+    to: str  # our number
+    text: str
+    concat_ref: int | None = None
+    total: int = 1
+    part: int = 1
+    dedup: str = ""  # what makes the delivery of this PDU the same as another one
+    received_ms: int = 0

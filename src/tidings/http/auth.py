@@ -1,0 +1,131 @@
+"""API keys: who calls, and what they may do. A key belongs to one project and is stored as a hash only."""
+
+import secrets
+from collections import OrderedDict
+from typing import Final, cast
+
+from tidings.domain.errors import Forbidden, Unauthenticated
+from tidings.domain.message import Mode
+from tidings.http.ratelimit import Bucket
+from tidings.kit.clock import Clock
+from tidings.kit.ids import new_id
+from tidings.kit.limits import KEY_CACHE
+from tidings.kit.secrets import digest
+from tidings.store.sqlite import keys as store
+from tidings.store.sqlite.engine import Engine
+
+#: What a key may be allowed. `x:*` stands for all of `x`, `*` for everything.
+SCOPES: Final[dict[str, str]] = {
+    "messages:read": "Read messages, their events and what came in (`/v1/inbound`)",
+    "messages:write": "Send, preview, cancel and retry messages",
+    "events:read": "Read the event log and the live stream",
+    "receipts:read": "Read carrier receipts that match no message",
+    "suppressions:read": "Read who must not be written to",
+    "suppressions:write": "Add and lift suppressions",
+    "webhooks:read": "Read webhook endpoints and deliveries",
+    "webhooks:write": "Change webhook endpoints, rotate secrets, replay deliveries",
+    "providers:read": "Read providers and the state of their links",
+    "providers:write": "Declare, pause, resume and remove providers",
+    "keys:read": "Read keys (never the secret part)",
+    "keys:write": "Make and revoke keys that may do no more than the key that makes them",
+    "projects:read": "Read projects",
+    "projects:write": 'Make projects (needs a live "*" key of the first project)',
+    "metrics:read": "Read `/metrics` from another machine",
+}
+_WILD: Final = {"*"} | {f"{scope.split(':')[0]}:*" for scope in SCOPES}
+GRANTABLE: Final = frozenset(SCOPES) | _WILD
+
+
+def expand(granted: list[str]) -> frozenset[str]:
+    """All single scopes that the granted ones amount to."""
+    if "*" in granted:
+        return frozenset(SCOPES) | {"*"}
+    wide = tuple(scope[:-1] for scope in granted if scope.endswith(":*"))
+    return frozenset(s for s in SCOPES if s in granted or (wide and s.startswith(wide)))
+
+
+class Caller:
+    """Who calls: a key, with its project, mode and scopes, and its rate bucket."""
+
+    __slots__ = ("bucket", "expires_ms", "key_id", "mode", "platform", "project", "scopes")
+
+    def __init__(self, key: store.StoredKey, *, platform: bool) -> None:
+        self.key_id, self.project, self.mode = key.id, key.project, cast(Mode, key.mode)
+        self.expires_ms, self.scopes, self.bucket = key.expires_ms, expand(key.scopes), Bucket()
+        self.platform = platform and key.mode == "live" and "*" in key.scopes
+
+    def require(self, scope: str) -> None:
+        """Raises Forbidden unless the key has this scope."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this needs a key with the scope `{scope}`")
+
+
+class Keys:
+    """The keys in use, in memory by hash. A key revoked through this process stops at once."""
+
+    def __init__(self, engine: Engine, now: Clock) -> None:
+        self._engine, self._now = engine, now
+        self._cache: OrderedDict[str, Caller] = OrderedDict()
+        self._generation = 0
+
+    async def caller(self, authorization: bytes | None) -> Caller:
+        """The caller behind an `Authorization` header. Raises Unauthenticated."""
+        if authorization is None or authorization[:7].lower() != b"bearer ":
+            raise Unauthenticated("send `Authorization: Bearer tk_live_…` (or `tk_test_…`)")
+        hashed = digest(authorization[7:].strip())
+        caller = self._cache.get(hashed) or await self._load(hashed)
+        if caller is None:
+            raise Unauthenticated("this key is unknown or was revoked")
+        if caller.expires_ms is not None and caller.expires_ms <= self._now():
+            raise Unauthenticated("this key has expired")
+        return caller
+
+    def forget(self, hashed: str) -> None:
+        """Stops a key at once; also one that is being read from the store this moment."""
+        self._generation += 1
+        self._cache.pop(hashed, None)
+
+    async def _load(self, hashed: str) -> Caller | None:
+        generation = self._generation
+        found = await self._engine.read(lambda c: store.by_hash(c, hashed))
+        if generation != self._generation:
+            found = await self._engine.read(lambda c: store.by_hash(c, hashed))
+        if found is None:
+            return None
+        key, first_project = found
+        known = self._cache.get(hashed)  # another request may have been faster; one bucket for each key
+        if known is not None:
+            return known
+        caller = Caller(key, platform=key.project == first_project)
+        self._cache[hashed] = caller
+        if len(self._cache) > KEY_CACHE:
+            self._cache.popitem(last=False)
+        return caller
+
+
+def new_token(mode: str) -> str:
+    """A fresh key, 192 random bits: `tk_live_…` or `tk_test_…`."""
+    return f"tk_{mode}_{secrets.token_hex(24)}"
+
+
+def new_key(token: str, project: str, name: str, scopes: list[str], now_ms: int) -> store.StoredKey:
+    """The row of a key that is made now."""
+    mode = "test" if token.startswith("tk_test_") else "live"
+    return store.StoredKey(
+        id=new_id("key"), project=project, name=name, mode=mode, scopes=scopes, hash=digest(token), hint=token[-4:],
+        created_ms=now_ms,
+    )  # fmt: skip
+
+
+async def first_keys(engine: Engine, preset: str | None, now_ms: int) -> list[str]:
+    """Makes the first project with a live and a test key if there is none; returns those keys, to be shown once.
+
+    `preset` (`TIDINGS_API_KEY`) takes the place of the live (or test) key, at any start. A revoked one stays revoked.
+    """
+    tokens = [new_token("live"), new_token("test")]
+    if preset is not None:
+        tokens = [preset, new_token("test" if preset.startswith("tk_live_") else "live")]
+    rows = [new_key(token, "", "first key", ["*"], now_ms) for token in tokens]
+    first = store.First(project=new_id("prj"), keys=rows, preset=preset is not None, now_ms=now_ms)
+    (made,) = await engine.write(store.first, [first])
+    return tokens if made else []

@@ -1,0 +1,99 @@
+"""What the HTTP layer is given: everything behind the routes, handed over by the composition root (`service.py`)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tidings.bus.local import LocalBus
+from tidings.delivery.accept import Accepted, Want
+from tidings.domain.errors import RequestError
+from tidings.domain.message import Mode
+from tidings.domain.request import SendRequest
+from tidings.domain.view import StoredMessage
+from tidings.kit.clock import Clock, wall_ms
+from tidings.kit.secrets import KeyRing
+from tidings.store.sqlite.engine import Engine
+
+
+class Accepting(Protocol):
+    """The one way in (`delivery.accept.Acceptor`)."""
+
+    async def accept(self, project: str, mode: Mode, wants: list[Want]) -> list[Accepted | RequestError]:
+        """Durable when it returns. Raises Overloaded before anything is queued."""
+        ...
+
+
+class Control(Protocol):
+    """What can be done to a message that was accepted (`delivery.control`). Raises NotFound, Conflict."""
+
+    async def cancel(self, project: str, id: str) -> StoredMessage:
+        """Ends a message that is not yet on its way."""
+        ...
+
+    async def retry_request(self, project: str, id: str) -> SendRequest:
+        """The request for a new message like one that ended badly."""
+        ...
+
+
+class Previewing(Protocol):
+    """Renders, cuts and routes without sending (`delivery.preview`)."""
+
+    async def __call__(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
+        """What would be sent."""
+        ...
+
+
+class ProviderAdmin(Protocol):
+    """Providers as an operator sees them; views hold `id, name, type, status, links, config (redacted), origin`.
+
+    Raises NotFound, Conflict (a name that is taken; one declared in `tidings.toml` or built in), InvalidRequest.
+    """
+
+    async def list(self, project: str) -> list[dict[str, Any]]:
+        """All providers that this project may use, in a stable order."""
+        ...
+
+    async def get(self, project: str, id: str) -> dict[str, Any]:
+        """One provider, by id or by name."""
+        ...
+
+    async def create(self, project: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Declares and starts one; `spec` is `{"name", "type", …the type's own keys}`."""
+        ...
+
+    async def delete(self, project: str, id: str) -> None:
+        """Drains and forgets it."""
+        ...
+
+    async def pause(self, project: str, id: str) -> dict[str, Any]:
+        """Hands it nothing more until `resume`."""
+        ...
+
+    async def resume(self, project: str, id: str) -> dict[str, Any]:
+        """Hands messages to it again."""
+        ...
+
+
+async def _ready() -> list[str]:
+    return []
+
+
+def _no_gauges() -> Mapping[str, float]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """Everything behind the routes. `webhooks` is the admin of the webhooks room; `unready` gives reasons against traffic."""
+
+    engine: Engine
+    ring: KeyRing
+    bus: LocalBus
+    acceptor: Accepting
+    preview: Previewing
+    control: Control
+    providers: ProviderAdmin
+    webhooks: Any = None
+    unready: Callable[[], Awaitable[list[str]]] = _ready
+    gauges: Callable[[], Mapping[str, float]] = _no_gauges
+    now: Clock = field(default=wall_ms)

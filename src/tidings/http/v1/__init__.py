@@ -1,0 +1,1 @@
+"""The routes under `/v1`, one file per resource; each file gives a Litestar `router`."""

@@ -1,0 +1,1 @@
+"""What knows nothing of messaging: clock, ids, limits, secrets, log, outbound HTTP."""

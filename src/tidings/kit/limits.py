@@ -1,0 +1,64 @@
+"""Every limit, with the reason for its number. Limits on everything: nothing grows without one."""
+
+from typing import Final
+
+# -- the edge
+BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
+BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
+REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once; beyond it 503 is kinder than memory
+BODIES_IN_FLIGHT_BYTES: Final = 67_108_864  # all bodies being worked on, together
+STREAM_HEARTBEAT_S: Final = 15.0  # below the idle time-outs of common proxies
+LIST_SCAN_ROWS: Final = 20_000  # rows that one page looks at: a filter that matches little gives short pages
+KEY_CACHE: Final = 10_000  # API keys kept in memory
+BATCH_MESSAGES: Final = 1_000  # api.md
+TEXT_CHARS: Final = 10_000  # ~65 SMS parts: longer is a mistake, not a message
+TAGS: Final = 20
+TAG_CHARS: Final = 64
+REFERENCE_CHARS: Final = 256
+METADATA_BYTES: Final = 16_384  # an identifier or two, not a document
+DATA_BYTES: Final = 65_536  # what a template can use in one message
+SEQUENCE_CHARS: Final = 128
+IDEMPOTENCY_KEY_CHARS: Final = 255  # Stripe's
+IDEMPOTENCY_DAYS: Final = 2  # today's and yesterday's table: at least 24 h
+VALID_FOR_MAX_S: Final = 30 * 86_400
+SEND_AT_MAX_S: Final = 366 * 86_400
+PAGE_DEFAULT: Final = 20
+PAGE_MAX: Final = 200
+RATE_PER_KEY_PER_S: Final = 10_000  # above what one node carries: a guard, not a price list
+ACCEPT_PENDING: Final = 5_000  # accepts waiting for the disk: ~1 s of work; beyond it 503 is kinder than memory
+QUEUE_PER_PROJECT: Final = 20_000_000  # unsent messages of one project
+
+# -- rendering
+RENDER_LOOPS: Final = 10_000
+RENDER_BYTES: Final = 65_536
+RENDER_MS: Final = 50
+TEMPLATE_CACHE: Final = 2_000
+
+# -- delivery
+LEASE_S: Final = 30  # longer than any answer may take (response_timeout_s + pause)
+LEASE_BATCH: Final = 500
+TRIES: Final = 8  # retries of one message on retryable refusals, ~2 h with the back-off below
+RETRY_FIRST_S: Final = 2.0
+RETRY_LAST_S: Final = 1_800.0
+UNKNOWN_WAIT_OTP_S: Final = 10
+UNKNOWN_WAIT_S: Final = 900
+UNKNOWN_MATCH_S: Final = 120
+SWEEP_S: Final = 0.5  # a lost doorbell costs one of these
+EXPIRE_BATCH: Final = 1_000
+RECEIPT_OVERDUE_S: Final = 72 * 3_600
+INBOUND_PARTS_WAIT_S: Final = 120  # then what came is handed on as partial
+INBOUND_DEDUP_S: Final = 86_400
+DRAIN_S: Final = 15.0
+
+# -- store
+STORE_GROUP_ITEMS: Final = 4_000  # items of one commit: bounds the longest wait of a bystander
+STORE_READERS: Final = 2
+
+# -- webhooks out
+WEBHOOK_TIMEOUT_S: Final = 15.0
+WEBHOOK_CONCURRENCY: Final = 16  # calls at once to one endpoint
+WEBHOOK_READ_EVENTS: Final = 500
+WEBHOOK_RETRY_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)  # api.md
+WEBHOOK_RESPONSE_BYTES: Final = 65_536
+WEBHOOK_ENDPOINTS: Final = 50  # of one project
+STREAM_CLIENTS: Final = 100

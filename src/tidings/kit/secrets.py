@@ -1,0 +1,71 @@
+"""Sealing of personal data, keyed hashes for look-up, and hashes of API keys.
+
+The key ring is a JSON file of the data directory (mode 0600): `{"seal": {"k1": base64}, "current": "k1", "lookup": base64}`.
+A new seal key may be added at any time; rows name the key they were sealed with.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_b64 = base64.b64encode
+_NONCE_BYTES = 12
+
+
+class KeyRing:
+    """Seals with AES-256-GCM (NIST SP 800-38D) and hashes addresses with keyed BLAKE2b (RFC 7693 §2.5)."""
+
+    def __init__(self, seal: dict[str, bytes], current: str, lookup: bytes) -> None:
+        self._ciphers = {name: AESGCM(key) for name, key in seal.items()}
+        self.current = current
+        self._encrypt = self._ciphers[current].encrypt
+        self._lookup = lookup
+
+    @classmethod
+    def load(cls, path: Path) -> "KeyRing":
+        """The key ring at `path`; made there, synced to disk, if there is none."""
+        if not path.exists():
+            ring = {"seal": {"k1": _b64(os.urandom(32)).decode()}, "current": "k1", "lookup": _b64(os.urandom(32)).decode()}
+            _write_private(path, json.dumps(ring).encode())
+        ring = json.loads(path.read_text())
+        seal = {name: base64.b64decode(key) for name, key in ring["seal"].items()}
+        return cls(seal, ring["current"], base64.b64decode(ring["lookup"]))
+
+    def seal(self, plain: bytes, owner: str) -> str:
+        """Ciphertext (base64) of `plain`, bound to the row's `owner`: moved to another row it does not open."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _b64(nonce + self._encrypt(nonce, plain, owner.encode())).decode()
+
+    def unseal(self, sealed: str, owner: str, key_id: str) -> bytes:
+        """The plain bytes of what `seal` gave. Raises `cryptography.exceptions.InvalidTag` if it was altered."""
+        raw = base64.b64decode(sealed)
+        return self._ciphers[key_id].decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
+
+    def lookup(self, address: str) -> str:
+        """Keyed hash (32 hex digits) of an address: the same for `+4917…` and `4917…`, upper and lower case."""
+        return hashlib.blake2b(address.lstrip("+").lower().encode(), key=self._lookup, digest_size=16).hexdigest()
+
+
+def digest(text: str | bytes) -> str:
+    """Plain hash (32 hex digits) of a secret with full entropy (API keys), or of a body."""
+    return hashlib.blake2b(text if isinstance(text, bytes) else text.encode(), digest_size=16).hexdigest()
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fd = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

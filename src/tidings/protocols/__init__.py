@@ -1,0 +1,1 @@
+"""Sans-I/O codecs. They import nothing of ours."""

@@ -1,0 +1,1 @@
+"""Which carrier a message goes to."""

@@ -1,0 +1,143 @@
+"""Settings: `tidings.toml`, then the environment, then the command line. Frozen; every unit is in its name."""
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+
+from tidings.channels.contract import ProviderSpec
+from tidings.domain.errors import SettingsError
+from tidings.kit.limits import UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+
+Role = Literal["all", "api", "worker", "media"]
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[webhooks]`: which addresses beside the public ones may be dialled."""
+
+    allow_private: bool = False
+    allow: tuple[str, ...] = ()
+
+
+class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[delivery]`: how long a submit without an answer waits for a receipt."""
+
+    unknown_wait_s: float = UNKNOWN_WAIT_S
+    unknown_wait_otp_s: float = UNKNOWN_WAIT_OTP_S
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[sandbox]`: the carrier simulator of test keys. `receipt_delay_s` is how long its receipts take."""
+
+    receipt_delay_s: float = 0.05
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: str = "127.0.0.1:8300"
+    data: str = "tidings-data"
+    providers: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
+    webhooks: WebhookSettings = WebhookSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    sandbox: SandboxSettings = SandboxSettings()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an operator decides."""
+
+    data: Path
+    listen_host: str
+    listen_port: int
+    role: Role
+    providers: tuple[ProviderSpec, ...]
+    webhooks: WebhookSettings
+    delivery: DeliverySettings
+    sandbox: SandboxSettings
+    api_key: str | None = None
+
+    @property
+    def database(self) -> Path:
+        """The database file."""
+        return self.data / "tidings.db"
+
+
+def load(
+    config: Path | None = None, data: Path | None = None, listen: str | None = None, role: str | None = None
+) -> Settings:
+    """Reads and checks everything. Raises SettingsError, which names the key and what to do."""
+    file = _read(config)
+    for name in ("TIDINGS_DATABASE_URL", "TIDINGS_BUS_URL"):
+        if os.environ.get(name):
+            raise SettingsError(f"{name} is set, but only the embedded store and bus are available; unset it")
+    host, port = _address(listen or os.environ.get("TIDINGS_LISTEN") or file.listen)
+    chosen = role or os.environ.get("TIDINGS_ROLE") or "all"
+    if chosen != "all":
+        raise SettingsError(f"--role {chosen}: the embedded store allows only one process; use --role all")
+    for network in file.webhooks.allow:
+        _network(network)
+    api_key = os.environ.get("TIDINGS_API_KEY") or None
+    if api_key is not None and (not api_key.startswith(("tk_live_", "tk_test_")) or len(api_key) < 32):
+        raise SettingsError("TIDINGS_API_KEY must start with tk_live_ or tk_test_ and have at least 32 characters")
+    return Settings(
+        data=(data or Path(os.environ.get("TIDINGS_DATA") or file.data)).resolve(),
+        listen_host=host,
+        listen_port=port,
+        role=cast(Role, chosen),
+        providers=_providers(file.providers),
+        webhooks=file.webhooks,
+        delivery=file.delivery,
+        sandbox=file.sandbox,
+        api_key=api_key,
+    )
+
+
+def _read(config: Path | None) -> _File:
+    path = config or Path(os.environ.get("TIDINGS_CONFIG") or "tidings.toml")
+    if not path.exists():
+        if config is not None:
+            raise SettingsError(f"{path}: no such file")
+        return _File()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), _File)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"listen address {text!r} must be HOST:PORT, for example 127.0.0.1:8300")
+    return host.strip("[]"), int(port)
+
+
+def _network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingsError(f"webhooks.allow: {text!r} is not a network such as 10.0.0.0/8") from error
+
+
+def _providers(tables: list[dict[str, Any]]) -> tuple[ProviderSpec, ...]:
+    specs: list[ProviderSpec] = []
+    for n, table in enumerate(tables):
+        where = f"providers[{n}]"
+        rest = dict(table)
+        name, kind = rest.pop("name", None), rest.pop("type", None)
+        if not isinstance(name, str) or not name or not isinstance(kind, str) or "." not in kind:
+            raise SettingsError(f'{where}: needs `name` and `type`, for example type = "sms.smpp"')
+        if name == "sandbox" or any(spec.name == name for spec in specs):
+            raise SettingsError(f"{where}: the name {name!r} is taken; choose another")
+        specs.append(ProviderSpec(name=name, type=kind, config={k: _secret(where, k, v) for k, v in rest.items()}))
+    return tuple(specs)
+
+
+def _secret(where: str, key: str, value: Any) -> Any:
+    """`env:NAME` stands for the environment variable of that name."""
+    if not isinstance(value, str) or not value.startswith("env:"):
+        return value
+    found = os.environ.get(value[4:])
+    if found is None:
+        raise SettingsError(f"{where}.{key}: the environment variable {value[4:]} is not set")
+    return found

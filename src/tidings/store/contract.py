@@ -1,0 +1,178 @@
+"""What the delivery path writes, as rows. Every engine takes these nouns; personal data arrives already sealed."""
+
+from typing import Final
+
+import msgspec
+
+#: `due_ms` of a job that waits for its predecessor in a sequence.
+NEVER: Final = 9_000_000_000_000_000
+
+
+class NewMessage(msgspec.Struct, frozen=True, array_like=True):
+    """A message with its personal row, job and first event: one commit."""
+
+    project: str
+    id: str
+    mode: str
+    channel: str
+    lane: int
+    status: str
+    created_ms: int
+    due_ms: int
+    valid_until_ms: int | None
+    sequence: str | None
+    on_unknown: str
+    template: str | None
+    locale: str | None
+    reference: str | None
+    tags: str | None  # JSON
+    retry_of: str | None
+    key_id: str
+    to_hash: str
+    sealed: str
+    provider: str  # '' until routed
+    event: str
+    owner: str | None  # set: already leased to this worker, which has room for it at once
+    job_due_ms: int
+    key_hash: str | None = None
+    body_hash: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """How an accept ended: `new`, `replay` (of `id`) or `reused` (the key had another body)."""
+
+    kind: str
+    id: str
+    status: str
+    channel: str
+    created_ms: int
+    handed: bool = False
+
+
+class LeaseAsk(msgspec.Struct, frozen=True):
+    """Lease due jobs that are unrouted or routed to `provider`: from a lane, as many as bring the total to `room[lane]`."""
+
+    provider: str
+    routed_only: bool  # only jobs that name this provider, not unrouted ones
+    room: tuple[int, int, int]
+    owner: str
+    now_ms: int
+    until_ms: int
+    after: tuple[str, str, str]  # the tenant served last, per lane: the round goes on behind it
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True):
+    """Give a leased job back. `status` (with an event) where the message now waits in another way."""
+
+    project: str
+    message: str
+    provider: str
+    due_ms: int
+    kind: str = "deliver"
+    status: str | None = None
+    event: str | None = None
+    at_ms: int = 0
+
+
+class Begin(msgspec.Struct, frozen=True, array_like=True):
+    """An attempt, stored before the wire."""
+
+    project: str
+    message: str
+    attempt: str
+    provider: str
+    channel: str
+    parts: int
+    node: str
+    epoch: int
+    to_hash: str
+    sender: str | None
+    user_ref: int | None
+    encoding: str
+    at_ms: int
+    owner: str
+    event: str
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """`ok` with the concatenation reference; or why nothing was stored: `gone`, `suppressed`, `not_owner`."""
+
+    kind: str
+    concat_ref: int = 0
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an attempt, and what becomes of its message."""
+
+    project: str
+    message: str
+    attempt: str
+    provider: str
+    to_hash: str
+    kind: str  # sent | refused | retry | unknown
+    at_ms: int
+    refs: tuple[str, ...] = ()
+    error: str | None = None  # JSON of a MessageError
+    status: str | None = None  # what the message becomes
+    due_ms: int = 0  # of the next try (retry) or of the end of the wait (unknown)
+    event: str = ""
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """A message ends without an attempt: expired, failed, suppressed."""
+
+    project: str
+    message: str
+    status: str
+    at_ms: int
+    event: str
+    error: str | None = None
+
+
+class ReceiptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A carrier's receipt. `to_hash` is the handset's, `refs` the spellings of the carrier's id."""
+
+    provider: str
+    refs: tuple[str, ...]
+    to_hash: str | None
+    sender: str | None
+    state: str
+    carrier_state: str
+    error_code: str | None
+    user_ref: int | None
+    submit_at_ms: int | None
+    received_ms: int
+    event: str
+
+
+class InboundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole inbound message (reassembled, or flushed as partial: `missing` parts)."""
+
+    id: str
+    provider: str
+    provider_project: str
+    from_hash: str
+    to_hash: str
+    parts: int
+    missing: int
+    received_ms: int
+    key_id: str
+    sealed: str
+    stop: str | None  # "stop" or "start" where the text is such a keyword
+    dedup: str
+    events: tuple[str, str, str]
+    of: tuple[str, str, str, int, int] | None = None  # the key of the parts that it replaces
+
+
+class InboundPartRow(msgspec.Struct, frozen=True, array_like=True):
+    """One part of an inbound message, kept until its siblings are there."""
+
+    provider: str
+    from_hash: str
+    to_hash: str
+    ref: int
+    total: int
+    part: int
+    key_id: str
+    sealed: str
+    received_ms: int

@@ -1,0 +1,1 @@
+"""SQLite through apsw: one writer thread, readers beside it."""

@@ -1,0 +1,117 @@
+"""Accepting: message, personal row, job, first event and idempotency record in one commit."""
+
+from collections.abc import Iterable
+
+from tidings.store.contract import NEVER, Accepted, NewMessage
+from tidings.store.sqlite import idempotency
+from tidings.store.sqlite.engine import Connection, rows
+
+_MESSAGES = """
+insert into messages (project, id, mode, channel, lane, status, created_ms, due_ms, valid_until_ms, sequence, on_unknown,
+  template, locale, reference, tags, retry_of)
+select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
+  value->>10, value->>11, value->>12, value->>13, value->>14, value->>15 from json_each(?)"""
+_PERSONAL = """
+insert into personal (project, owner, key_id, to_hash, sealed)
+select value->>0, value->>1, value->>16, value->>17, value->>18 from json_each(?)"""
+_JOBS = """
+insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner)
+select value->>0, value->>1, value->>4, value->>19, value->>22, value->>7, value->>8, value->>9, value->>21
+from json_each(?)"""
+_EVENTS = """
+insert into events (project, id, type, message, at_ms)
+select value->>0, value->>20, 'message.' || (value->>5), value->>1, value->>6 from json_each(?)"""
+_IDEMPOTENCY = "insert into {} select value->>0, value->>23, value->>24, value->>1 from json_each(?)"
+_WAITING = (
+    "select distinct j.project, j.sequence from json_each(?) e"
+    " join jobs j on j.project = e.value->>0 and j.sequence = e.value->>1"
+)
+
+
+def accept(connection: Connection, items: list[NewMessage]) -> list[Accepted]:
+    """Stores the messages whose idempotency key is new; one caller's conflict never touches the others."""
+    now_ms = items[0].created_ms
+    keyed = any(item.key_hash is not None for item in items)
+    names = idempotency.tables(connection, now_ms) if keyed else []
+    seen = _known_keys(connection, items, names) if keyed else {}
+    results: list[Accepted | None] = []
+    fresh: list[NewMessage] = []
+    replays: list[tuple[int, str, str]] = []
+    for item in items:
+        if item.key_hash is not None:
+            known = seen.get((item.project, item.key_hash))
+            if known is not None:
+                if known[0] != item.body_hash:
+                    results.append(Accepted("reused", known[1], "", "", 0))
+                else:
+                    replays.append((len(results), item.project, known[1]))
+                    results.append(None)
+                continue
+            seen[item.project, item.key_hash] = (item.body_hash or "", item.id)
+        fresh.append(item)
+        handed = item.owner is not None
+        results.append(Accepted("new", item.id, item.status, item.channel, item.created_ms, handed))
+    _insert(connection, _in_sequence(connection, fresh, results), names)
+    _replay(connection, replays, results)
+    return [result for result in results if result is not None]
+
+
+def _known_keys(connection: Connection, items: Iterable[NewMessage], names: list[str]) -> dict[tuple[str, str], tuple[str, str]]:
+    keys = [(item.project, item.key_hash) for item in items if item.key_hash is not None]
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for name in names:
+        for row in connection.execute(
+            f"select i.project, i.key_hash, i.body_hash, i.resource from json_each(?) e"
+            f" join {name} i on i.project = e.value->>0 and i.key_hash = e.value->>1",
+            rows(keys),
+        ):
+            found[str(row[0]), str(row[1])] = (str(row[2]), str(row[3]))
+    return found
+
+
+def _in_sequence(connection: Connection, fresh: list[NewMessage], results: list[Accepted | None]) -> list[NewMessage]:
+    """Jobs behind another one of their sequence wait at NEVER, and are not handed over."""
+    keys = {(item.project, item.sequence) for item in fresh if item.sequence is not None}
+    if not keys:
+        return fresh
+    taken = {(row[0], row[1]) for row in connection.execute(_WAITING, rows(list(keys)))}
+    ordered: list[NewMessage] = []
+    held: set[str] = set()
+    for item in fresh:
+        key = (item.project, item.sequence)
+        if item.sequence is not None and key in taken:
+            ordered.append(_waiting(item))
+            held.add(item.id)
+        else:
+            ordered.append(item)
+            taken.add(key)
+    for n, result in enumerate(results):
+        if result is not None and result.handed and result.id in held:
+            results[n] = Accepted("new", result.id, result.status, result.channel, result.created_ms, False)
+    return ordered
+
+
+def _waiting(item: NewMessage) -> NewMessage:
+    fields = [getattr(item, name) for name in item.__struct_fields__]
+    fields[21], fields[22] = None, NEVER
+    return NewMessage(*fields)
+
+
+def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -> None:
+    if not fresh:
+        return
+    values = rows(fresh)
+    for sql in (_MESSAGES, _PERSONAL, _JOBS, _EVENTS):
+        connection.execute(sql, values)
+    keyed = [item for item in fresh if item.key_hash is not None]
+    if keyed:
+        connection.execute(_IDEMPOTENCY.format(names[0]), values if len(keyed) == len(fresh) else rows(keyed))
+
+
+def _replay(connection: Connection, replays: list[tuple[int, str, str]], results: list[Accepted | None]) -> None:
+    for n, project, message in replays:
+        row = connection.execute(
+            "select status, channel, created_ms from messages where project = ? and id = ?", (project, message)
+        ).fetchone()
+        status, channel, created_ms = row if row else ("accepted", "sms", 0)
+        results[n] = Accepted("replay", message, str(status), str(channel), int(created_ms))

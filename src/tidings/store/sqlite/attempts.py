@@ -1,0 +1,165 @@
+"""Attempts: stored before the wire, settled after it."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.store.contract import Begin, Begun, Settlement
+from tidings.store.sqlite import jobs, receipts, transitions
+from tidings.store.sqlite.engine import Connection, rows
+
+_CHECK = """
+select j.owner is e.value->>13,
+  (select 1 from provider_leases l where l.provider = e.value->>3 and l.node = e.value->>6 and l.epoch = e.value->>7 limit 1),
+  (select s.reason from suppressions s where s.project = e.value->>0 and s.channel = e.value->>4 and s.to_hash = e.value->>8)
+from json_each(?) e left join jobs j on j.project = e.value->>0 and j.message = e.value->>1 order by e.key"""
+_TRY = """
+update jobs set tries = tries + 1, provider = e.value->>3 from json_each(?) e
+where project = e.value->>0 and jobs.message = e.value->>1"""
+_INSERT = """
+insert into attempts (project, id, message, n, provider, channel, status, parts, node, epoch, to_hash, sender, user_ref, created_ms)
+select e.value->>0, e.value->>2, e.value->>1, j.tries, e.value->>3, e.value->>4, 'sending', e.value->>5, e.value->>6,
+  e.value->>7, e.value->>8, e.value->>9, e.value->>10, e.value->>12
+from json_each(?) e join jobs j on j.project = e.value->>0 and j.message = e.value->>1"""
+_SENDING = """
+update messages set status = case when status in ('accepted', 'scheduled', 'held', 'queued') then 'sending' else status end,
+  provider = e.value->>3, encoding = e.value->>11, parts = e.value->>5
+from json_each(?) e where messages.project = e.value->>0 and messages.id = e.value->>1"""
+_CONCAT = """
+insert into concat_refs values (?, ?, 1) on conflict do update set n = (n + 1) & 65535 returning n"""
+
+
+def begin(connection: Connection, items: list[Begin]) -> list[Begun]:
+    """Stores attempts. Consent and cancellation are looked at once more, inside this transaction (design §1)."""
+    answers: list[Begun] = []
+    good: list[Begin] = []
+    stopped: list[tuple[Begin, str]] = []
+    for item, (owned, epoch_ok, suppressed) in zip(items, connection.execute(_CHECK, rows(items)), strict=True):
+        if not owned:
+            answers.append(Begun("gone"))
+        elif not epoch_ok:
+            answers.append(Begun("not_owner"))
+        elif suppressed is not None:
+            stopped.append((item, str(suppressed)))
+            answers.append(Begun("suppressed"))
+        else:
+            good.append(item)
+            answers.append(Begun("ok", _concat_ref(connection, item) if item.parts > 1 else 0))
+    if good:
+        value = rows(good)
+        for sql in (_TRY, _INSERT, _SENDING):
+            connection.execute(sql, value)
+    _suppress(connection, stopped)
+    return answers
+
+
+def _concat_ref(connection: Connection, item: Begin) -> int:
+    row = connection.execute(_CONCAT, (item.provider, item.to_hash)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _suppress(connection: Connection, stopped: list[tuple[Begin, str]]) -> None:
+    changes = [
+        transitions.Change(
+            project=item.project, message=item.message, status="suppressed", at_ms=item.at_ms, event=item.event,
+            error=_error(reason), data=_error(reason),
+        )
+        for item, reason in stopped
+    ]  # fmt: skip
+    transitions.apply(connection, changes)
+    jobs.finish(connection, [(item.project, item.message) for item, _ in stopped])
+
+
+def _error(reason: str) -> str:
+    detail = f"the recipient is suppressed ({reason})"
+    return msgspec.json.encode(
+        {"code": "suppressed", "detail": detail, "permanent": True, "retryable": False}
+    ).decode()
+
+
+_SETTLE = """
+update attempts set status = e.value->>2, sent_ms = coalesce(e.value->>3, sent_ms), ended_ms = e.value->>4,
+  error = e.value->>5, part_states = case when part_states = '' then e.value->>6 else part_states end
+from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1 and status in ('sending', 'unknown')"""
+_REFS = """
+insert or replace into refs (provider, ref, to_hash, project, attempt, part)
+select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 from json_each(?)"""
+_WAIT = """
+update jobs set owner = null, due_ms = e.value->>2, kind = e.value->>3
+from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
+_ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "unknown": "unknown"}
+
+
+def settle(connection: Connection, items: list[Settlement]) -> list[None]:
+    """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
+    connection.execute(_SETTLE, rows([_attempt_row(item) for item in items]))
+    refs = [
+        (item.provider, ref, item.to_hash, item.project, item.attempt, part)
+        for item in items
+        for part, ref in enumerate(item.refs)
+        if ref
+    ]
+    if refs:
+        connection.execute(_REFS, rows(refs))
+    transitions.apply(
+        connection,
+        [
+            transitions.Change(
+                project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event,
+                error=item.error, data=_event_data(item),
+            )
+            for item in items
+            if item.status is not None
+        ],
+    )  # fmt: skip
+    _settle_jobs(connection, items)
+    early = [row[:3] for row in refs]
+    receipts.apply_parked(connection, early)
+    for item in items:
+        if item.kind == "unknown":
+            receipts.match_parked_unknown(connection, item.provider, item.to_hash)
+    return [None] * len(items)
+
+
+def _attempt_row(item: Settlement) -> tuple[Any, ...]:
+    sent = item.at_ms if item.kind == "sent" else None
+    ended = item.at_ms if item.kind in ("refused", "retry") else None
+    states = "s" * len(item.refs)
+    return item.project, item.attempt, _ATTEMPT_STATUS[item.kind], sent, ended, item.error, states
+
+
+def _event_data(item: Settlement) -> str:
+    data = msgspec.json.encode({"attempt_id": item.attempt, "provider": item.provider}).decode()
+    return data if item.error is None else f'{data[:-1]},"error":{item.error}}}'
+
+
+def _settle_jobs(connection: Connection, items: list[Settlement]) -> None:
+    waiting = [
+        (item.project, item.message, item.due_ms, "unknown" if item.kind == "unknown" else "deliver")
+        for item in items
+        if item.kind == "unknown" or item.status == "queued"
+    ]
+    if waiting:
+        connection.execute(_WAIT, rows(waiting))
+    over = [(item.project, item.message) for item in items if item.kind != "unknown" and item.status != "queued"]
+    jobs.finish(connection, over)
+    unknown = [item for item in items if item.kind == "unknown"]
+    transitions.add_events(
+        connection,
+        [(u.project, u.event, "attempt.unknown", u.message, u.at_ms, _event_data(u)) for u in unknown],
+    )
+
+
+def acquire(connection: Connection, items: list[tuple[str, str, int]]) -> list[int]:
+    """(provider, node, until_ms) → the epoch under which this node now owns the provider's binds."""
+    epochs: list[int] = []
+    for provider, node, until_ms in items:
+        row = connection.execute(
+            "insert into provider_leases values (?1, 0, ?2, 1, 1.0, ?3)"
+            " on conflict do update set node = ?2, epoch = epoch + 1, until_ms = ?3 returning epoch",
+            (provider, node, until_ms),
+        ).fetchone()
+        assert row is not None
+        epochs.append(int(row[0]))
+    return epochs

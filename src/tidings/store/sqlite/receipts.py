@@ -1,0 +1,216 @@
+"""Receipts: matched to attempts by provider + carrier's id + destination, or kept until they can be."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.kit.ids import new_id
+from tidings.kit.limits import UNKNOWN_MATCH_S
+from tidings.store.contract import ReceiptRow
+from tidings.store.sqlite import jobs, transitions
+from tidings.store.sqlite.engine import Connection, rows
+
+_FIND = """
+select e.value->>0, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts, r.to_hash = e.value->>3
+from json_each(?) e join refs r on r.provider = e.value->>1 and r.ref = e.value->>2
+  and (e.value->>3 is null or r.to_hash = e.value->>3)
+join attempts a on a.project = r.project and a.id = r.attempt"""
+_ATTEMPTS = """
+update attempts set part_states = e.value->>2, status = e.value->>3, ended_ms = coalesce(e.value->>4, ended_ms)
+from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1"""
+_PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
+_encode = msgspec.json.encode
+_decode = msgspec.json.Decoder(ReceiptRow).decode
+
+
+class Match(msgspec.Struct, frozen=True):
+    """The part that a receipt speaks of."""
+
+    project: str
+    attempt: str
+    part: int
+    message: str
+    status: str
+    part_states: str
+    parts: int
+
+
+def receive(connection: Connection, items: list[ReceiptRow]) -> list[bool]:
+    """Applies receipts; says which were matched. The others are kept (receipt before answer) and listed."""
+    found = _find(connection, items)
+    for n, item in enumerate(items):
+        if n not in found:
+            match = _unknown(connection, item)
+            if match is not None:
+                found[n] = match
+            else:
+                _park(connection, item)
+    _apply(connection, [(items[n], found[n]) for n in sorted(found)])
+    return [n in found for n in range(len(items))]
+
+
+def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
+    keys = [(n, item.provider, ref, item.to_hash) for n, item in enumerate(items) for ref in item.refs]
+    found: dict[int, list[Match]] = {}
+    for row in connection.execute(_FIND, rows(keys)):
+        matches = found.setdefault(int(row[0]), [])
+        match = Match(*row[1:8])
+        if match not in matches:
+            matches.append(match)
+    # without a destination only one candidate will do; the spellings are ordered, the first is the canonical one
+    return {n: matches[0] for n, matches in found.items() if len(matches) == 1 or items[n].to_hash is not None}
+
+
+def _park(connection: Connection, item: ReceiptRow) -> None:
+    known = connection.execute(
+        "select 1 from receipts where provider = ? and ref = ? and receipt = ?",
+        (item.provider, item.refs[0], _encode(item).decode()),
+    ).fetchone()
+    if known is None:
+        row = (item.provider, item.refs[0], item.to_hash, _encode(item).decode(), item.received_ms)
+        connection.execute(_PARK, row)
+
+
+def apply_parked(connection: Connection, refs: list[tuple[Any, ...]]) -> None:
+    """Receipts that came before the answer that named their message: (provider, ref, to_hash)."""
+    if not refs or connection.execute("select 1 from receipts limit 1").fetchone() is None:
+        return
+    early = list(
+        connection.execute(
+            "select r.id, r.receipt from json_each(?) e join receipts r on r.provider = e.value->>0"
+            " and exists (select 1 from json_each(r.receipt, '$.refs') x where x.value = e.value->>1)",
+            rows(refs),
+        )
+    )
+    if early:
+        connection.execute("delete from receipts where id in (select value from json_each(?))", rows([r[0] for r in early]))
+        receive(connection, [_decode(str(row[1])) for row in early])
+
+
+def match_parked_unknown(connection: Connection, provider: str, to_hash: str) -> None:
+    """An attempt has become unknown: a receipt that is kept may be its own."""
+    kept = list(
+        connection.execute(
+            "select id, receipt from receipts where provider = ? and to_hash = ?", (provider, to_hash)
+        )
+    )
+    for row in kept:
+        item = _decode(str(row[1]))
+        match = _unknown(connection, item)
+        if match is not None:
+            connection.execute("delete from receipts where id = ?", (row[0],))
+            _apply(connection, [(item, match)])
+
+
+def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
+    """The unknown attempt that this receipt settles (design §2): by the echoed reference, else the only candidate."""
+    if item.to_hash is None:
+        return None
+    near = UNKNOWN_MATCH_S * 1000
+    around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
+    open_ones = list(
+        connection.execute(
+            "select project, id, message, parts, part_states, user_ref, sender from attempts where status = 'unknown'"
+            " and provider = ? and to_hash = ? and created_ms between ? and ?",
+            (item.provider, item.to_hash, around - near - 60_000, around + near + 60_000),
+        )
+    )
+    echoed = [row for row in open_ones if item.user_ref is not None and row[5] == item.user_ref]
+    same_sender = [row for row in open_ones if item.sender is None or _digits(row[6]) == _digits(item.sender)]
+    chosen = echoed if len(echoed) == 1 else same_sender
+    if len(chosen) != 1:
+        return None
+    project, attempt, message, parts, states, _, _ = chosen[0]
+    states = str(states).ljust(int(parts), "s")
+    part = states.find("s")
+    connection.execute(
+        "insert or replace into refs values (?, ?, ?, ?, ?, ?)",
+        (item.provider, item.refs[0], item.to_hash, project, attempt, max(part, 0)),
+    )
+    jobs.finish(connection, [(str(project), str(message))])
+    transitions.apply(
+        connection,
+        [transitions.Change(project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt"))],
+    )
+    return Match(str(project), str(attempt), max(part, 0), str(message), "sent", states, int(parts))
+
+
+def _digits(sender: object) -> str:
+    return str(sender or "").lstrip("+").lower()
+
+
+_LETTER = {"delivered": "d", "undelivered": "u"}
+
+
+def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> None:
+    states: dict[str, list[Any]] = {}
+    changes: list[transitions.Change] = []
+    reads: list[tuple[Any, ...]] = []
+    for item, match in matched:
+        if item.carrier_state == "read":
+            reads.append((match.project, match.message, item.received_ms, item.event))
+        letter = _LETTER.get(item.state)
+        if letter is None:
+            continue
+        row = states.get(match.attempt)
+        old = row[2] if row else match.part_states.ljust(match.parts, "s")
+        if old[match.part] in ("d", letter):
+            continue
+        new = old[: match.part] + letter + old[match.part + 1 :]
+        status = _attempt_status(new)
+        ended = item.received_ms if status != "sent" else None
+        states[match.attempt] = [match.project, match.attempt, new, status, ended]
+        if status != "sent" and not (status == "undelivered" and _another_way(connection, match)):
+            changes.append(_change(item, match, status))
+    if states:
+        connection.execute(_ATTEMPTS, rows(list(states.values())))
+    transitions.apply(connection, changes)
+    _read(connection, reads)
+
+
+def _attempt_status(states: str) -> str:
+    if "s" in states:
+        return "sent"
+    if "u" not in states:
+        return "delivered"
+    return "partially_delivered" if "d" in states else "undelivered"
+
+
+def _another_way(connection: Connection, match: Match) -> bool:
+    """A failing end is written only when no attempt is left (design §2)."""
+    row = connection.execute(
+        "select 1 from attempts where project = ?1 and message = ?2 and id <> ?3 and status in ('sending', 'sent', 'unknown')"
+        " union all select 1 from jobs where project = ?1 and message = ?2 limit 1",
+        (match.project, match.message, match.attempt),
+    ).fetchone()
+    return row is not None
+
+
+def _change(item: ReceiptRow, match: Match, status: str) -> transitions.Change:
+    data: dict[str, Any] = {"attempt_id": match.attempt, "provider": item.provider}
+    error = None
+    if status != "delivered":
+        data["carrier_state"] = item.carrier_state
+        error = _encode(
+            {
+                "code": f"carrier_{item.carrier_state}",
+                "detail": f"the carrier reports: {item.carrier_state}",
+                "permanent": True,
+                "retryable": False,
+                "provider_code": item.error_code,
+                "spec": "SMPP 3.4 §5.2.28",
+            }
+        ).decode()
+    return transitions.Change(
+        project=match.project, message=match.message, status=status, at_ms=item.received_ms, event=item.event,
+        error=error, data=_encode(data).decode(),
+    )  # fmt: skip
+
+
+def _read(connection: Connection, reads: list[tuple[Any, ...]]) -> None:
+    for project, message, at_ms, event in reads:
+        connection.execute(
+            "update messages set read_ms = ? where project = ? and id = ? and read_ms is null", (at_ms, project, message)
+        )
+        if connection.changes():
+            transitions.add_events(connection, [(project, event, "message.read", message, at_ms, None)])

@@ -1,0 +1,75 @@
+"""Status changes of messages: the one place where a message's status is written after acceptance."""
+
+import msgspec
+
+from tidings.domain.status import ENDS, may_follow
+from tidings.store.sqlite.engine import Connection, rows
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A status that a message shall take, with the event that says so. `data` is JSON: ids and codes only."""
+
+    project: str
+    message: str
+    status: str
+    at_ms: int
+    event: str
+    error: str | None = None
+    data: str | None = None
+
+
+_STATUSES = (
+    "select m.project, m.id, m.status from json_each(?) e join messages m on m.project = e.value->>0 and m.id = e.value->>1"
+)
+_UPDATE = """
+update messages set status = e.value->>2, error = coalesce(e.value->>3, error), sent_ms = coalesce(sent_ms, e.value->>4),
+  delivered_ms = coalesce(e.value->>5, delivered_ms), ended_ms = e.value->>6
+from json_each(?) e where messages.project = e.value->>0 and messages.id = e.value->>1"""
+_EVENTS = """
+insert into events (project, id, type, message, at_ms, data)
+select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 from json_each(?)"""
+
+
+def apply(connection: Connection, changes: list[Change]) -> list[bool]:
+    """Applies the changes in order; says which of them the message's status allowed. Others leave no trace."""
+    if not changes:
+        return []
+    keys = list({(change.project, change.message) for change in changes})
+    status = {(row[0], row[1]): str(row[2]) for row in connection.execute(_STATUSES, rows(keys))}
+    done: list[bool] = []
+    updates: dict[tuple[str, str], list[object]] = {}
+    events: list[tuple[object, ...]] = []
+    for change in changes:
+        key = (change.project, change.message)
+        allowed = key in status and may_follow(status[key], change.status)
+        done.append(allowed)
+        if not allowed:
+            continue
+        status[key] = change.status
+        _merge(updates, key, change)
+        kind = f"message.{change.status}"
+        events.append((change.project, change.event, kind, change.message, change.at_ms, change.data))
+    if updates:
+        connection.execute(_UPDATE, rows(list(updates.values())))
+    add_events(connection, events)
+    return done
+
+
+def _merge(updates: dict[tuple[str, str], list[object]], key: tuple[str, str], change: Change) -> None:
+    row = updates.get(key)
+    if row is None:
+        row = updates[key] = [*key, None, None, None, None, None]
+    row[2] = change.status
+    if change.error is not None:
+        row[3] = change.error
+    if change.status == "sent":
+        row[4] = change.at_ms
+    if change.status == "delivered":
+        row[5] = change.at_ms
+    row[6] = change.at_ms if change.status in ENDS else None
+
+
+def add_events(connection: Connection, events: list[tuple[object, ...]]) -> None:
+    """Appends to the log: (project, id, type, message, at_ms, data as JSON or None)."""
+    if events:
+        connection.execute(_EVENTS, rows(events))

