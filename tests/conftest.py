@@ -50,9 +50,19 @@ def node_peer() -> Path:
     return PEERS_DIR
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago; prefer port 0 where the server says which it got."""
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that was free a moment ago; prefer port 0 where the server says which it got."""
+    return find_free_port()
+
+
+@pytest.fixture(scope="module")
+def unused_port() -> int:
+    """The same for a server that serves a whole module."""
+    return find_free_port()

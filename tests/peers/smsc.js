@@ -37,7 +37,7 @@ function textOf(pdu) {
 }
 
 function receiver(session) {
-  if (session.canReceive && !session.closed) return session;
+  if (session && session.canReceive && !session.closed) return session;
   for (const other of sessions) if (other.canReceive) return other;
   return null;
 }
@@ -64,6 +64,7 @@ function onSubmit(session, pdu) {
   if (options.log_submits) {
     say('submit', {
       at: now(), to, from: pdu.source_addr, text: textOf(pdu),
+      // npm `smpp` gives the header's elements without the length octet in front of them.
       udh: pdu.short_message && pdu.short_message.udh ? Buffer.concat([].concat(pdu.short_message.udh)).toString('hex') : '',
       esm_class: pdu.esm_class, data_coding: pdu.data_coding, registered_delivery: pdu.registered_delivery,
       source_ton: pdu.source_addr_ton, source_npi: pdu.source_addr_npi, dest_ton: pdu.dest_addr_ton, dest_npi: pdu.dest_addr_npi,
@@ -118,7 +119,8 @@ const server = smpp.createServer((session) => {
 const commands = {
   set: (line) => { Object.assign(options, line.options); if (line.reset) submits = 0; },
   mo: (line) => deliver(null, {
-    source_addr: line.from, source_addr_ton: 1, source_addr_npi: 1, destination_addr: line.to, short_message: line.text,
+    source_addr: line.from, source_addr_ton: 1, source_addr_npi: 1, destination_addr: line.to,
+    data_coding: line.data_coding || 0, short_message: line.text,
   }),
   part: (line) => deliver(null, {
     source_addr: line.from, source_addr_ton: 1, source_addr_npi: 1, destination_addr: line.to, esm_class: 0x40,

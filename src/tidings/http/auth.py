@@ -86,10 +86,11 @@ class Keys:
         self._cache.pop(hashed, None)
 
     async def _load(self, hashed: str) -> Caller | None:
-        generation = self._generation
-        found = await self._engine.read(lambda c: store.by_hash(c, hashed))
-        if generation != self._generation:
+        while True:
+            generation = self._generation
             found = await self._engine.read(lambda c: store.by_hash(c, hashed))
+            if generation == self._generation:
+                break
         if found is None:
             return None
         key, first_project = found

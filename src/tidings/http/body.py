@@ -98,9 +98,11 @@ def explain(body: bytes, kind: type[Any], error: Exception, check: Check | None,
     return explain_raw(raw, kind, error, check, spare)
 
 
-def explain_raw(raw: Any, kind: type[Any], error: Exception, check: Check | None, spare: Any) -> RequestError:
-    """The same for a value that is JSON, but not of this kind."""
-    errors = walk(raw, kind, "")
+def explain_raw(
+    raw: Any, kind: type[Any], error: Exception, check: Check | None, spare: Any, *, strict: bool = True
+) -> RequestError:
+    """The same for a value that is JSON (or, not `strict`, a query), but not of this kind."""
+    errors = walk(raw, kind, "", strict=strict)
     if check is not None and isinstance(raw, dict) and errors:
         errors += _judge_the_rest(cast(dict[str, Any], raw), kind, errors, check, spare or {})
     return invalid(errors or [_from_message(str(error), "")])

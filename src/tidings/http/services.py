@@ -24,22 +24,18 @@ class Accepting(Protocol):
 
 
 class Control(Protocol):
-    """What can be done to a message that was accepted (`delivery.control`). Raises NotFound, Conflict."""
+    """What can be done with a message beside sending it (`delivery.control.Control`). Raises NotFound, Conflict."""
 
-    async def cancel(self, project: str, id: str) -> StoredMessage:
-        """Ends a message that is not yet on its way."""
+    async def cancel(self, project: str, message: str) -> StoredMessage:
+        """Ends a message that is not yet on its way; one that is canceled stays so."""
         ...
 
-    async def retry_request(self, project: str, id: str) -> SendRequest:
-        """The request for a new message like one that ended badly."""
+    async def retry_request(self, project: str, message: str) -> tuple[SendRequest, Mode]:
+        """The request for a new message like one that ended badly, and the mode it was sent in."""
         ...
 
-
-class Previewing(Protocol):
-    """Renders, cuts and routes without sending (`delivery.preview`)."""
-
-    async def __call__(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
-        """What would be sent."""
+    async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
+        """What would be sent; sends nothing."""
         ...
 
 
@@ -90,7 +86,6 @@ class Services:
     ring: KeyRing
     bus: LocalBus
     acceptor: Accepting
-    preview: Previewing
     control: Control
     providers: ProviderAdmin
     webhooks: Any = None

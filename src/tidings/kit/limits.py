@@ -62,3 +62,7 @@ WEBHOOK_RETRY_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 
 WEBHOOK_RESPONSE_BYTES: Final = 65_536
 WEBHOOK_ENDPOINTS: Final = 50  # of one project
 STREAM_CLIENTS: Final = 100
+WEBHOOK_IDLE_S: Final = 0.5  # how often a pump looks without being rung, and how late a retry may be
+WEBHOOK_DISABLE_AFTER_S: Final = 5 * 86_400  # of nothing but failures
+WEBHOOK_ROTATION_S: Final = 86_400  # the old secret signs too
+WEBHOOK_REPLAY_EVENTS: Final = 100_000

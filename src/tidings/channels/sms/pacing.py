@@ -19,7 +19,9 @@ UNLIMITED: Final = 1 << 30
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_LAST_S: Final = 16.0
 DECREASE: Final = 0.7
-INCREASE: Final = 1.1
+INCREASE: Final = 0.1
+#: A carrier that throttled before it took anything is tried with this rate.
+UNOBSERVED_PER_S: Final = 10.0
 #: A provider without a rate of its own forgets the cap when it has grown this much without a refusal.
 FORGET: Final = 8.0
 
@@ -101,19 +103,19 @@ class Pacer:
         soon = now < self._paused_until + 2 * self._pause_s
         self._pause_s = min(PAUSE_LAST_S, self._pause_s * 2) if soon else PAUSE_FIRST_S
         self._paused_until = now + self._pause_s
-        base = self._limit if self._limit > 0 else max(1.0, observed_per_s)
-        if observed_per_s > 0:
-            base = min(base, observed_per_s)
+        base = observed_per_s if observed_per_s > 0 else UNOBSERVED_PER_S
+        if self._limit > 0:
+            base = min(base, self._limit)
         self._cap = max(1.0, base * DECREASE)
         self._floor = self._cap
         self._grown_at = self._paused_until
         self._set_limit(self._cap)
 
     def _grow(self, now: float) -> None:
-        """A tenth more for each second without a refusal; at the configured rate the cap is forgotten."""
+        """A tenth (at least one) more for each second without a refusal; at the configured rate it is forgotten."""
         while self._cap is not None and now >= self._grown_at + 1.0:
             self._grown_at += 1.0
-            self._cap *= INCREASE
+            self._cap += max(1.0, self._cap * INCREASE)
             if (self.rate_per_s and self._cap >= self.rate_per_s) or self._cap >= self._floor * FORGET:
                 self._cap = None
                 self._set_limit(self.rate_per_s)

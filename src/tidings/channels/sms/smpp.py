@@ -17,7 +17,7 @@ import structlog
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
 from tidings.channels.sms.pacing import Pacer
 from tidings.channels.sms.smpp_config import BindKind, Config, read_config
-from tidings.channels.sms.smpp_errors import error_of, local_error, refusal_of, status_of
+from tidings.channels.sms.smpp_errors import local_error, refusal_of, status_of
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
 from tidings.channels.sms.smpp_link import SmppLink
 from tidings.channels.sms.smpp_outbox import Item, Outbox
@@ -182,23 +182,20 @@ class SmppProvider:
         if link.state == "auth_failed" and not self._sessions and self._outbox.queued:
             self._expect_link()
 
-    def answered(self, item: Item, status: int, ref: str) -> None:
+    def answered(self, session: SmppSession, item: Item, status: int, ref: str) -> None:
         """The carrier answered a part."""
         if status == 0:
             self._count_answer()
             self._outbox.settle(item, PartSent(canonical_id(ref) if ref else ""), self._clock())
             return
-        meaning = status_of(status).meaning
-        if meaning == "throttle":
+        row = status_of(status)
+        if row.meaning == "throttle":
             self.pacer.throttled(self._monotonic(), item.written_at, self._observed_per_s())
             self._refused.append(item)
-        elif meaning in ("link", "auth"):
-            self._outbox.settle(item, PartRetry(error_of(status)), self._clock())
-            for session in list(self._sessions):
-                if session.transmits and status_of(status).meaning == "link":
-                    session.abort(status_of(status).code)
-        else:
-            self._outbox.settle(item, refusal_of(status), self._clock())
+            return
+        self._outbox.settle(item, refusal_of(status), self._clock())
+        if row.meaning == "link":  # the carrier does not see a bound session: bind anew
+            session.abort(row.code)
 
     def unanswered(self, items: Sequence[Item], reason: str) -> None:
         """These parts were written, and nobody knows what came of them."""
@@ -210,6 +207,8 @@ class SmppProvider:
         """Hands receipts and messages to the sink; False if it could not keep them."""
         receipts = [t.content for t in things if isinstance(t.content, CarrierReceipt)]
         parts = [t.content for t in things if isinstance(t.content, InboundPart)]
+        if not receipts and not parts:
+            return True
         try:
             async with asyncio.timeout(self.config.receive_timeout_s):
                 await self._sink.received(self.name, receipts, parts)

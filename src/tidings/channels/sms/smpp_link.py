@@ -12,12 +12,13 @@ from tidings.channels.sms.smpp_errors import status_of
 from tidings.channels.sms.smpp_inbound import InboundReader
 from tidings.channels.sms.smpp_session import Owner, SmppSession
 from tidings.kit.clock import Clock
+from tidings.protocols.smpp.constants import Status
 
 #: A link that stayed up for so long starts again with the shortest pause.
 STEADY_S: Final = 5.0
 UNBIND_TIMEOUT_S: Final = 2.0
 #: The password or the name is wrong: asking again only gets the account locked. Source: SMPP 3.4 §5.1.3.
-_HOPELESS: Final = frozenset({0x0E, 0x0F, 0x53})
+_HOPELESS: Final = frozenset({Status.ESME_RINVPASWD, Status.ESME_RINVSYSID, Status.ESME_RINVSYSTYP})
 
 
 class LinkOwner(Owner, Protocol):
@@ -63,6 +64,7 @@ class SmppLink:
         self._session: SmppSession | None = None
         self._stopping = asyncio.Event()
         self._late = 0
+        self._deadline: asyncio.Timeout | None = None  # while connecting and binding
 
     def view(self) -> Link:
         """What an operator sees."""
@@ -86,13 +88,13 @@ class SmppLink:
         while not self._stopping.is_set():
             began = self._monotonic()
             status = await self._once()
-            if status in _HOPELESS:
+            if status is not None and status in _HOPELESS:
                 self._set("auth_failed", status_of(status).code)
                 return
             if self._stopping.is_set():
                 break
             failures = 0 if self._monotonic() - began >= STEADY_S and status is None else failures + 1
-            pause_s = self._pause_s(failures, slow=status is not None)
+            pause_s = self._pause_s(failures, slow=status == Status.ESME_RBINDFAIL)
             self._set("backoff", self._last_error)
             try:
                 async with asyncio.timeout(pause_s):
@@ -104,6 +106,8 @@ class SmppLink:
     async def stop(self) -> None:
         """Unbinds, waits briefly for the answer, closes; `run` then ends."""
         self._stopping.set()
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time())
         if self._session is not None:
             self._set("draining", self._last_error)
             await self._session.unbind(UNBIND_TIMEOUT_S)
@@ -114,7 +118,7 @@ class SmppLink:
         self._set("connecting", self._last_error)
         session = SmppSession(self._owner, self._kind, config, self._reader, self._monotonic)
         try:
-            async with asyncio.timeout(config.bind_timeout_s):
+            async with asyncio.timeout(config.bind_timeout_s) as self._deadline:
                 await loop.create_connection(
                     lambda: session,
                     config.host,
@@ -122,14 +126,17 @@ class SmppLink:
                     ssl=config.ssl_context(),
                     server_hostname=config.server_name,
                 )
-                status = await self._bind(session)
+                status = await session.bind()
         except TimeoutError:
             session.abort("bind_timeout")
-            self._last_error = f"no answer within {config.bind_timeout_s:g} s"
+            if not self._stopping.is_set():
+                self._last_error = f"no answer within {config.bind_timeout_s:g} s"
             return None
         except OSError as error:
             self._last_error = f"cannot connect: {error.strerror or type(error).__name__}"
             return None
+        finally:
+            self._deadline = None
         if status is None:
             self._last_error = "closed while binding"
             return None
@@ -138,14 +145,6 @@ class SmppLink:
             self._last_error = status_of(status).code
             return status
         await self._serve(session)
-        return None
-
-    async def _bind(self, session: SmppSession) -> int | None:
-        bind = asyncio.ensure_future(session.bind())
-        await asyncio.wait({bind, session.closed}, return_when=asyncio.FIRST_COMPLETED)
-        if bind.done() and not bind.cancelled():
-            return bind.result()
-        bind.cancel()
         return None
 
     async def _serve(self, session: SmppSession) -> None:

@@ -34,7 +34,7 @@ class Item:
         self.index = index
         self.otp = opened.lane == OTP
         self.written_at = 0.0
-        self.order = 0  # counts the writes of the provider
+        self.order = 0  # counts the writes of the provider; 0: never written
 
 
 class Outbox:
@@ -76,11 +76,16 @@ class Outbox:
         self.queued -= 1
 
     def put_back(self, items: Iterable[Item]) -> None:
-        """Puts parts the carrier did not take back at the front of their lanes, in their old order."""
-        for item in sorted(items, key=_written_order, reverse=True):
+        """Puts parts the carrier did not take back at the front of their lanes, in the order they had."""
+        for item in items:
             item.open.written -= 1
-            self._lanes[item.open.lane].appendleft(item)
             self.queued += 1
+            lane = self._lanes[item.open.lane]
+            before: list[Item] = []  # put back earlier, and written before this one
+            while lane and 0 < lane[0].order < item.order:
+                before.append(lane.popleft())
+            lane.appendleft(item)
+            lane.extendleft(reversed(before))
 
     def drain(self, *, keep_begun: bool) -> list[Item]:
         """Takes out every queued part; `keep_begun` leaves those of submissions that are on the wire in part."""
@@ -109,7 +114,3 @@ class Outbox:
         self.open -= 1
         parts = tuple(outcome for outcome in opened.outcomes if outcome is not None)
         self.done.append(Outcome(opened.submission.attempt_id, parts, now_ms))
-
-
-def _written_order(item: Item) -> int:
-    return item.order

@@ -34,7 +34,7 @@ WRITE_HIGH_BYTES: Final = 65_536
 class Owner(Protocol):
     """Whom a session reports to."""
 
-    def answered(self, item: Item, status: int, ref: str) -> None:
+    def answered(self, session: "SmppSession", item: Item, status: int, ref: str) -> None:
         """The carrier answered a submit."""
         ...
 
@@ -121,13 +121,11 @@ class SmppSession(asyncio.Protocol):
 
     # -- life
 
-    async def bind(self) -> int:
-        """Binds; the carrier's command_status. The caller sets the deadline."""
+    async def bind(self) -> int | None:
+        """Binds; the carrier's command_status, None if it hung up instead. The caller sets the deadline."""
         config = self._config
-        self._reply = self._loop.create_future()
         bind = Bind(system_id=config.system_id, password=config.password, system_type=config.system_type)
-        self._write(pdu(_BIND[self.kind], 0, self.next_sequence(), encode_bind(bind)))
-        status = await self._reply
+        status = await self._ask(_BIND[self.kind], encode_bind(bind))
         if status == 0:
             self.up = True
             self._heard_at = self._message_at = self._monotonic()
@@ -138,16 +136,21 @@ class SmppSession(asyncio.Protocol):
         """Says goodbye, waits for the answer at most `timeout_s`, and closes."""
         if self.closed.done():
             return
+        self._reason = "stopped"
         if self.up:
-            self._reply = self._loop.create_future()
-            self._reason = "stopped"
-            self._write(pdu(c.UNBIND, 0, self.next_sequence()))
             try:
                 async with asyncio.timeout(timeout_s):
-                    await asyncio.wait({self._reply, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+                    await self._ask(c.UNBIND)
             except TimeoutError:
                 self._reason = "stopped (unbind not answered)"
         self.abort(self._reason)
+
+    async def _ask(self, command: int, body: bytes = b"") -> int | None:
+        """The status of the answer to a bind or unbind; None if the connection ended first."""
+        reply = self._reply = self._loop.create_future()
+        self._write(pdu(command, 0, self.next_sequence(), body))
+        await asyncio.wait({reply, self.closed}, return_when=asyncio.FIRST_COMPLETED)
+        return reply.result() if reply.done() else None
 
     def abort(self, reason: str) -> None:
         """Closes at once; parts on the wire are unanswered."""
@@ -173,8 +176,6 @@ class SmppSession(asyncio.Protocol):
         self._timers.clear()
         if exc is not None and self._reason == "closed by the carrier":
             self._reason = f"connection lost: {type(exc).__name__}"
-        if self._reply is not None and not self._reply.done():
-            self._reply.cancel()
         items = list(self.pending.values())
         self.pending.clear()
         self._bulk = 0
@@ -243,7 +244,7 @@ class SmppSession(asyncio.Protocol):
             self.late_answers += 1
             return
         self._bulk -= not item.otp
-        self._owner.answered(item, status, ref)
+        self._owner.answered(self, item, status, ref)
 
     def _take(self, command: int, sequence: int, body: bytes) -> None:
         try:

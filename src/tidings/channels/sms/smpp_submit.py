@@ -27,11 +27,6 @@ class SubmitWriter:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._source = lru_cache(4096)(self._source_field)
-        self._plan = lru_cache(1024)(self._plan_of)
-
-    def plan(self, text: str) -> Segments:
-        """How `text` is encoded and cut. With `payload` there is one part: the carrier cuts it."""
-        return self._plan(text)
 
     def segments_of(self, submission: Submission, index: int) -> int:
         """How many segments one part is on the air: more than one only where the carrier cuts (`payload`)."""
@@ -70,7 +65,8 @@ class SubmitWriter:
             return 0, b"", encode_tlvs({Tag.MESSAGE_PAYLOAD: data})
         return 0, data, b""
 
-    def _plan_of(self, text: str) -> Segments:
+    def plan(self, text: str) -> Segments:
+        """How `text` is encoded and cut. With `payload` there is one part: the carrier cuts it."""
         config = self._config
         bits = 16 if config.concat == "udh16" else 8
         default = config.default_alphabet

@@ -1,0 +1,167 @@
+"""The composition root: starts everything in order, stops it in reverse, drains in between."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Generator
+
+import uvicorn
+import uvloop
+
+from tidings.channels.contract import ProviderSpec
+from tidings.delivery.node import Node
+from tidings.delivery.settle import UnknownWait
+from tidings.domain.errors import SettingsError, StoreError
+from tidings.http.app import create_app
+from tidings.http.auth import first_keys
+from tidings.http.services import Services
+from tidings.kit.clock import wall_ms
+from tidings.kit.limits import DRAIN_S
+from tidings.kit.secrets import KeyRing
+from tidings.sandbox.sms import SandboxSmsc
+from tidings.settings import Settings
+from tidings.store.sqlite.engine import Connection, Engine
+from tidings.store.sqlite.migrate import migrate as apply_steps
+from tidings.webhooks.service import WebhookService
+
+_SANDBOX_LOGIN = "sandbox"
+
+
+def serve(settings: Settings) -> int:
+    """Runs until SIGTERM or SIGINT. Returns the exit code. Raises TidingsError before anything has started."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return uvloop.run(_serve(settings))
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Brings the database to this version's schema; the names of the steps applied. Raises StoreLocked, StoreError."""
+    engine = Engine(settings.database)
+    engine.open()
+    try:
+        return apply_steps(engine.writer)
+    finally:
+        engine.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the order of the shutdown is ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _serve(settings: Settings) -> int:
+    listener = _listen(settings)
+    engine = Engine(settings.database)
+    try:
+        engine.open()
+        apply_steps(engine.writer)
+        engine.start()
+        return await _with_store(settings, engine, listener)
+    finally:
+        listener.close()
+        engine.close()
+
+
+async def _with_store(settings: Settings, engine: Engine, listener: socket.socket) -> int:
+    ring = KeyRing.load(settings.data / "keys.json")
+    shown = await first_keys(engine, settings.api_key, wall_ms())
+    sandbox = SandboxSmsc(
+        system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
+    )
+    await sandbox.start()
+    wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
+    node = Node(engine, ring, wait=wait)
+    webhooks = WebhookService(
+        engine, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow
+    )
+    try:
+        await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
+        await webhooks.start()
+        await _http(node, webhooks, listener, shown)
+    finally:
+        await node.stop(DRAIN_S)
+        await webhooks.stop()
+        await sandbox.stop()
+    return 0
+
+
+async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]) -> None:
+    services = Services(
+        engine=node.engine,
+        ring=node.ring,
+        bus=node.bus,
+        acceptor=node.acceptor,
+        preview=node.control.preview,
+        control=node.control,
+        providers=node.providers,
+        webhooks=webhooks,
+        unready=lambda: _unready(node.engine),
+        gauges=lambda: _gauges(node),
+        now=node.now,
+    )
+    config = uvicorn.Config(
+        create_app(services), log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", backlog=1024,
+    )  # fmt: skip
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+    host, port = listener.getsockname()[:2]
+    _announce(f"http://{host}:{port}", shown)
+    await server.serve(sockets=[listener])
+
+
+def _announce(url: str, shown: list[str]) -> None:
+    for key in shown:
+        print(f"API key (shown this once): {key}", flush=True)
+    print(f"Tidings is ready at {url}  (API reference: {url}/docs)", flush=True)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.listen_host, settings.listen_port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        where = f"{settings.listen_host}:{settings.listen_port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror}; choose another with --listen") from error
+    return listener
+
+
+def _sandbox_spec(port: int) -> ProviderSpec:
+    config = {"host": "127.0.0.1", "port": port, "system_id": _SANDBOX_LOGIN, "password": _SANDBOX_LOGIN, "smart": True}
+    return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
+
+
+async def _unready(engine: Engine) -> list[str]:
+    """Reasons against traffic. Carrier links are shown beside it: without one, messages wait, they are not refused."""
+
+    def look(connection: Connection, items: list[int]) -> list[int]:
+        return items
+
+    try:
+        async with asyncio.timeout(2):
+            await engine.write(look, [1])
+    except (TimeoutError, StoreError) as error:
+        return [f"the store does not write: {error or 'time-out'}"]
+    return []
+
+
+def _gauges(node: Node) -> dict[str, float]:
+    gauges: dict[str, float] = {
+        "tidings_attempts_in_flight": node.dispatcher.flying,
+        "tidings_store_writes_waiting": node.engine.pending,
+        "tidings_store_commits_total": node.engine.commits,
+    }
+    for member in node.fleet.members():
+        up = sum(link.state == "up" for link in member.provider.links())
+        gauges[f'tidings_provider_links_up{{provider="{member.spec.name}"}}'] = up
+    return gauges

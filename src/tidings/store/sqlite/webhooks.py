@@ -1,0 +1,217 @@
+"""Endpoints and deliveries. A delivery row is written once, after its first attempt, in one commit with the cursor."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.domain.event import Event
+from tidings.store.sqlite import idempotency
+from tidings.store.sqlite.engine import Connection, rows
+
+
+class EndpointRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint as stored."""
+
+    project: str
+    id: str
+    key_id: str
+    sealed: str
+    types: list[str]
+    description: str
+    status: str
+    reason: str | None
+    cursor: int
+    failing_since_ms: int | None
+    created_ms: int
+
+
+class DeliveryRow(msgspec.Struct, frozen=True, array_like=True):
+    """One event's way to one endpoint. `status`: delivered, pending (a retry is due at `next_ms`), failed."""
+
+    project: str
+    id: str
+    endpoint: str
+    event_seq: int
+    event_id: str
+    type: str
+    status: str
+    tries: int
+    next_ms: int | None
+    http_status: int | None
+    error: str | None
+    latency_ms: int | None
+    created_ms: int
+    updated_ms: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A batch of an endpoint: its deliveries, and how far its cursor goes (None: retries, the cursor stays)."""
+
+    project: str
+    endpoint: str
+    deliveries: list[DeliveryRow]
+    cursor: int | None
+    failing_since_ms: int | None
+    disable: str | None = None
+
+
+class NewEndpoint(msgspec.Struct, frozen=True):
+    """An endpoint to be made, with the caller's idempotency record."""
+
+    row: EndpointRow
+    key_hash: str | None
+    body_hash: str | None
+    most: int
+
+
+_ENDPOINT = (
+    "select project, id, key_id, sealed, types, description, status, reason, cursor, failing_since_ms, created_ms"
+    " from endpoints"
+)
+_DELIVERY = (
+    "select project, id, endpoint, event_seq, event_id, type, status, tries, next_ms, http_status, error, latency_ms,"
+    " created_ms, updated_ms from deliveries"
+)
+_UPSERT = """
+insert or replace into deliveries select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
+  value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13 from json_each(?)"""
+
+
+def _endpoint(row: tuple[Any, ...]) -> EndpointRow:
+    return EndpointRow(
+        project=row[0], id=row[1], key_id=row[2], sealed=row[3], types=msgspec.json.decode(row[4]), description=row[5],
+        status=row[6], reason=row[7], cursor=row[8], failing_since_ms=row[9], created_ms=row[10],
+    )  # fmt: skip
+
+
+def all_endpoints(connection: Connection) -> list[EndpointRow]:
+    """Every enabled endpoint. A read."""
+    return [_endpoint(row) for row in connection.execute(f"{_ENDPOINT} where status = 'enabled'")]
+
+
+def endpoints(connection: Connection, project: str, before: str | None, limit: int) -> list[EndpointRow]:
+    """A page of a project's endpoints, newest first. A read."""
+    sql = f"{_ENDPOINT} where project = ? and id < ? order by id desc limit ?"
+    return [_endpoint(row) for row in connection.execute(sql, (project, before or "~", limit))]
+
+
+def endpoint(connection: Connection, project: str, endpoint_id: str) -> EndpointRow | None:
+    """One endpoint. A read."""
+    row = connection.execute(f"{_ENDPOINT} where project = ? and id = ?", (project, endpoint_id)).fetchone()
+    return None if row is None else _endpoint(row)
+
+
+def create(connection: Connection, items: list[NewEndpoint]) -> list[tuple[str, str]]:
+    """("new" | "replay" | "reused" | "full", id). A new endpoint hears of what happens from now on."""
+    answers: list[tuple[str, str]] = []
+    for item in items:
+        row = item.row
+        have = connection.execute("select count(*) from endpoints where project = ?", (row.project,)).fetchone()
+        if have is not None and have[0] >= item.most:
+            answers.append(("full", row.id))
+            continue
+        kind, resource = "new", row.id
+        if item.key_hash is not None:
+            kind, resource = idempotency.claim(
+                connection, row.project, item.key_hash, item.body_hash or "", row.id, row.created_ms
+            )
+        if kind == "new":
+            last = connection.execute("select max(seq) from events").fetchone()
+            put(connection, [msgspec.structs.replace(row, cursor=(last[0] if last else None) or 0)])
+        answers.append((kind, resource))
+    return answers
+
+
+def put(connection: Connection, items: list[EndpointRow]) -> list[None]:
+    """Writes endpoints as they are."""
+    for row in items:
+        connection.execute(
+            "insert or replace into endpoints values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.project, row.id, row.key_id, row.sealed, msgspec.json.encode(row.types).decode(), row.description,
+             row.status, row.reason, row.cursor, row.failing_since_ms, row.created_ms),
+        )  # fmt: skip
+    return [None] * len(items)
+
+
+def delete(connection: Connection, items: list[tuple[str, str]]) -> list[bool]:
+    """Removes endpoints (project, id) with their deliveries."""
+    gone: list[bool] = []
+    for key in items:
+        connection.execute("delete from deliveries where project = ? and endpoint = ?", key)
+        connection.execute("delete from endpoints where project = ? and id = ?", key)
+        gone.append(bool(connection.changes()))
+    return gone
+
+
+def events_after(connection: Connection, project: str, cursor: int, limit: int) -> list[Event]:
+    """The project's events behind the cursor, in order. A read."""
+    found = connection.execute(
+        "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? order by seq limit ?",
+        (project, cursor, limit),
+    )
+    return [_event(project, row) for row in found]
+
+
+def events_of(connection: Connection, project: str, seqs: list[int]) -> dict[int, Event]:
+    """These events. A read."""
+    found = connection.execute(
+        "select e.seq, e.id, e.type, e.message, e.at_ms, e.data from json_each(?) j join events e on e.seq = j.value"
+        " where e.project = ?",
+        (*rows(seqs), project),
+    )
+    return {int(row[0]): _event(project, row) for row in found}
+
+
+def _event(project: str, row: tuple[Any, ...]) -> Event:
+    data = msgspec.json.decode(row[5]) if row[5] else None
+    return Event(seq=row[0], project=project, id=row[1], type=row[2], message=row[3], at_ms=row[4], data=data)
+
+
+def record(connection: Connection, items: list[Done]) -> list[None]:
+    """Deliveries and cursor, together."""
+    deliveries = [row for item in items for row in item.deliveries]
+    if deliveries:
+        connection.execute(_UPSERT, rows(deliveries))
+    for item in items:
+        connection.execute(
+            "update endpoints set cursor = coalesce(?, cursor), failing_since_ms = ?,"
+            " status = case when ? is null then status else 'disabled' end, reason = coalesce(?, reason)"
+            " where project = ? and id = ?",
+            (item.cursor, item.failing_since_ms, item.disable, item.disable, item.project, item.endpoint),
+        )
+    return [None] * len(items)
+
+
+def due(connection: Connection, project: str, endpoint_id: str, now_ms: int, limit: int) -> list[DeliveryRow]:
+    """Deliveries whose retry is due, oldest first. A read."""
+    found = connection.execute(
+        f"{_DELIVERY} where project = ? and endpoint = ? and next_ms <= ? order by next_ms limit ?",
+        (project, endpoint_id, now_ms, limit),
+    )
+    return [DeliveryRow(*row) for row in found]
+
+
+def deliveries(
+    connection: Connection, project: str, endpoint_id: str, before: str | None, limit: int
+) -> list[DeliveryRow]:
+    """A page of an endpoint's deliveries, newest first. A read."""
+    found = connection.execute(
+        f"{_DELIVERY} where project = ? and endpoint = ? and id < ? order by id desc limit ?",
+        (project, endpoint_id, before or "~", limit),
+    )
+    return [DeliveryRow(*row) for row in found]
+
+
+def delivery(connection: Connection, project: str, delivery_id: str) -> DeliveryRow | None:
+    """One delivery. A read."""
+    row = connection.execute(f"{_DELIVERY} where project = ? and id = ?", (project, delivery_id)).fetchone()
+    return None if row is None else DeliveryRow(*row)
+
+
+def since(connection: Connection, project: str, from_ms: int, limit: int) -> list[Event]:
+    """The project's events from a time on. A read."""
+    found = connection.execute(
+        "select seq, id, type, message, at_ms, data from events where project = ? and at_ms >= ? order by seq limit ?",
+        (project, from_ms, limit),
+    )
+    return [_event(project, row) for row in found]

@@ -1,0 +1,1 @@
+"""Webhooks out: signed, retried, a queue for each endpoint."""

@@ -1,0 +1,80 @@
+"""An endpoint: where a customer wants to be called, for which types, signed with what."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.kit.clock import rfc3339
+from tidings.kit.secrets import KeyRing
+from tidings.store.sqlite.webhooks import EndpointRow
+
+#: Every type that may be asked for; `message.*` stands for all of a family.
+FAMILIES = ("message", "conversation", "call", "verification", "broadcast", "journey", "contact", "provider", "attempt")
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A secret; after a rotation the old one also signs until `until_ms`."""
+
+    value: str
+    until_ms: int | None = None
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """What is kept sealed of an endpoint: its URL may hold a token."""
+
+    url: str
+    secrets: list[Secret]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. `cursor` is the last event that is done."""
+
+    project: str
+    id: str
+    url: str
+    secrets: tuple[Secret, ...]
+    types: frozenset[str]
+    description: str
+    status: str
+    reason: str | None
+    cursor: int
+    failing_since_ms: int | None
+    created_ms: int
+
+    def wants(self, kind: str) -> bool:
+        """Whether events of this type go there. Without types: all."""
+        return not self.types or kind in self.types or kind.split(".", 1)[0] + ".*" in self.types
+
+
+def from_row(ring: KeyRing, row: EndpointRow) -> Endpoint:
+    """Opens a stored endpoint."""
+    sealed = msgspec.json.decode(ring.unseal(row.sealed, row.id, row.key_id), type=Sealed)
+    return Endpoint(
+        project=row.project, id=row.id, url=sealed.url, secrets=tuple(sealed.secrets), types=frozenset(row.types),
+        description=row.description, status=row.status, reason=row.reason, cursor=row.cursor,
+        failing_since_ms=row.failing_since_ms, created_ms=row.created_ms,
+    )  # fmt: skip
+
+
+def to_row(ring: KeyRing, endpoint: Endpoint) -> EndpointRow:
+    """Seals it for the store."""
+    sealed = msgspec.json.encode(Sealed(endpoint.url, list(endpoint.secrets)))
+    return EndpointRow(
+        project=endpoint.project, id=endpoint.id, key_id=ring.current, sealed=ring.seal(sealed, endpoint.id),
+        types=sorted(endpoint.types), description=endpoint.description, status=endpoint.status, reason=endpoint.reason,
+        cursor=endpoint.cursor, failing_since_ms=endpoint.failing_since_ms, created_ms=endpoint.created_ms,
+    )  # fmt: skip
+
+
+def view(endpoint: Endpoint) -> dict[str, Any]:
+    """As the API shows it; never with the secret."""
+    return {
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "types": sorted(endpoint.types),
+        "description": endpoint.description,
+        "status": endpoint.status,
+        "reason": endpoint.reason,
+        "failing_since": rfc3339(endpoint.failing_since_ms),
+        "created_at": rfc3339(endpoint.created_ms),
+    }

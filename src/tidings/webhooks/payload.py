@@ -1,0 +1,56 @@
+"""Bodies of webhooks, rendered from the stored rows when they are sent: what was erased is gone from them too."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.domain.event import Event
+from tidings.domain.view import message_view
+from tidings.kit.clock import rfc3339
+from tidings.kit.secrets import KeyRing
+from tidings.store.sqlite import messages, queries
+from tidings.store.sqlite.engine import Connection
+
+_encode = msgspec.json.Encoder().encode
+
+
+def bodies(connection: Connection, ring: KeyRing, project: str, events: list[Event]) -> list[bytes]:
+    """`{"type", "timestamp", "data"}` of each event. A read; all messages of the batch in one query."""
+    ids = list({event.message for event in events if event.message is not None})
+    stored = messages.load(connection, ring, project, ids)
+    views = {key: message_view(found) for key, found in stored.items()}
+    rest = [key for key in ids if key not in stored]
+    if rest:
+        views |= {key: _inbound(found) for key, found in queries.inbound_by_id(connection, ring, project, rest).items()}
+    answers: list[bytes] = []
+    for event in events:
+        data: dict[str, Any] = {**views.get(event.message or "", {}), **_facts(event)}
+        answers.append(_encode({"type": event.type, "timestamp": rfc3339(event.at_ms), "data": data}))
+    return answers
+
+
+def _inbound(item: queries.StoredInbound) -> dict[str, Any]:
+    """A received message, in the words of a message."""
+    return {
+        "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to,
+        "text": item.text, "in_reply_to": item.in_reply_to, "parts": item.parts, "missing_parts": item.missing,
+        "received_at": rfc3339(item.received_ms),
+    }  # fmt: skip
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """What the event itself knows: the status of that moment, not of now."""
+    facts: dict[str, Any] = {"event_id": event.id}
+    if event.data:
+        facts["event"] = event.data
+    if event.type.startswith("message.") and event.message is not None:
+        word = event.type.removeprefix("message.")
+        if word in _STATUSES:
+            facts["status"] = word
+    return facts
+
+
+_STATUSES = frozenset(
+    {"accepted", "scheduled", "held", "queued", "sent", "delivered", "partially_delivered", "undelivered", "failed",
+     "expired", "canceled", "suppressed"}
+)  # fmt: skip
