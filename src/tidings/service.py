@@ -95,7 +95,6 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
         ring=node.ring,
         bus=node.bus,
         acceptor=node.acceptor,
-        preview=node.control.preview,
         control=node.control,
         providers=node.providers,
         webhooks=webhooks,

@@ -13,6 +13,7 @@ from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite.engine import Engine
+from tidings.webhooks.service import WebhookService
 
 
 class Accepting(Protocol):
@@ -80,7 +81,7 @@ def _no_gauges() -> Mapping[str, float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """Everything behind the routes. `webhooks` is the admin of the webhooks room; `unready` gives reasons against traffic."""
+    """Everything behind the routes. `unready` gives reasons against traffic."""
 
     engine: Engine
     ring: KeyRing
@@ -88,7 +89,7 @@ class Services:
     acceptor: Accepting
     control: Control
     providers: ProviderAdmin
-    webhooks: Any = None
+    webhooks: WebhookService
     unready: Callable[[], Awaitable[list[str]]] = _ready
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     now: Clock = field(default=wall_ms)

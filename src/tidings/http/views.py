@@ -40,25 +40,20 @@ class BatchError(View):
     errors: list[FieldError]
 
 
-class BatchRefused(View):
-    """One item of a batch that was not accepted; nothing of it was kept."""
-
-    error: BatchError
-
-
 class BatchItem(View):
-    """One item of a batch that was accepted."""
+    """One item of a batch: `id` and what follows where it was accepted, `error` alone where nothing of it was kept."""
 
-    id: MessageId
-    status: MessageStatus
-    channel: str
-    created_at: dt.datetime
+    id: MessageId | UnsetType = UNSET
+    status: MessageStatus | UnsetType = UNSET
+    channel: str | UnsetType = UNSET
+    created_at: dt.datetime | UnsetType = UNSET
+    error: BatchError | UnsetType = UNSET
 
 
 class BatchView(View):
     """What became of each item, in the order of the request."""
 
-    data: list[BatchItem | BatchRefused]
+    data: list[BatchItem]
 
 
 class ErrorView(View):

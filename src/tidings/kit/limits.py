@@ -5,8 +5,8 @@ from typing import Final
 # -- the edge
 BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
-REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once; beyond it 503 is kinder than memory
-BODIES_IN_FLIGHT_BYTES: Final = 67_108_864  # all bodies being worked on, together
+REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once, each 64 KiB of body counting as one: 128 MiB at most
+REQUEST_UNIT_BYTES: Final = 65_536
 STREAM_HEARTBEAT_S: Final = 15.0  # below the idle time-outs of common proxies
 LIST_SCAN_ROWS: Final = 20_000  # rows that one page looks at: a filter that matches little gives short pages
 KEY_CACHE: Final = 10_000  # API keys kept in memory

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Response, Router
@@ -12,20 +12,17 @@ from msgspec import Meta
 from tidings.domain.errors import Overloaded
 from tidings.domain.event import Event
 from tidings.domain.request import millis
-from tidings.domain.status import RANK
-from tidings.domain.view import message_view
 from tidings.http import paging
 from tidings.http.body import invalid
 from tidings.http.problem import field_error
 from tidings.http.route import Call, answer, query_of, route, services
 from tidings.http.services import Services
 from tidings.http.v1.messages import Cursor, EventPage, Limit, Time
-from tidings.http.views import event_view, inbound_view
-from tidings.kit.clock import rfc3339
+from tidings.http.views import event_view
 from tidings.kit.limits import PAGE_DEFAULT, STREAM_CLIENTS, STREAM_HEARTBEAT_S
-from tidings.store.sqlite import messages as store
 from tidings.store.sqlite import queries
 from tidings.store.sqlite.engine import Connection
+from tidings.webhooks.payload import bodies
 
 Types = Annotated[list[str], Meta(max_length=50, description="Event types, for example message.delivered")]
 Sequence = Annotated[int, Meta(ge=0, le=2**53, description="Go on behind this sequence number")]
@@ -110,10 +107,10 @@ async def follow(
         yield b": welcome\n\n"
         while not request.app.state.closing.is_set():
             found = await back.engine.read(lambda c: _read(c, back, project, after))
-            for event, data in found:
+            for event, body in found:
                 after = event.seq
                 if not types or event.type in types:
-                    yield _frame(event, data)
+                    yield _frame(event, body)
             if len(found) < _READ_EVENTS and not await bell.wait(STREAM_HEARTBEAT_S):
                 yield b": still here\n\n"
             elif len(found) < _READ_EVENTS:
@@ -123,28 +120,13 @@ async def follow(
         back.bus.unsubscribe("events", bell)
 
 
-def _read(connection: Connection, back: Services, project: str, after: int) -> list[tuple[Event, dict[str, Any]]]:
-    """Events with what a webhook would carry."""
+def _read(connection: Connection, back: Services, project: str, after: int) -> list[tuple[Event, bytes]]:
+    """Events with the body that a webhook would carry."""
     events = queries.log_after(connection, project, after, _READ_EVENTS)
-    ids = list({event.message for event in events if event.message is not None})
-    found = store.load(connection, back.ring, project, ids) if ids else {}
-    inbound = queries.inbound_by_id(connection, back.ring, project, ids) if len(found) < len(ids) else {}
-    answers: list[tuple[Event, dict[str, Any]]] = []
-    for event in events:
-        data: dict[str, Any] = {}
-        if event.message in found:
-            data = message_view(found[event.message])
-        elif event.message in inbound:
-            data = inbound_view(inbound[event.message])
-        status = event.type.removeprefix("message.")
-        if "status" in data and status in RANK:
-            data["status"] = status  # as it was then
-        answers.append((event, {**data, "event": event.data} if event.data else data))
-    return answers
+    return list(zip(events, bodies(connection, back.ring, project, events), strict=True)) if events else []
 
 
-def _frame(event: Event, data: dict[str, Any]) -> bytes:
-    body = msgspec.json.encode({"type": event.type, "timestamp": rfc3339(event.at_ms), "data": data})
+def _frame(event: Event, body: bytes) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), body)
 
 

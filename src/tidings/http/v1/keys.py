@@ -139,7 +139,7 @@ async def revoke_key(request: Call, key_id: str) -> Response[bytes]:
     (found,) = await back.engine.write(store.revoke, [(request.auth.project, key_id, back.now())])
     if found is None:
         raise NotFound("there is no such key in this project")
-    keys: Keys = request.app.state.keys
+    keys: Keys = request.app.state.api_keys
     keys.forget(found.hash)
     return no_content()
 

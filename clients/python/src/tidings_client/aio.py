@@ -1,0 +1,264 @@
+"""The asynchronous client, on aiohttp."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tidings_client import api, models
+from tidings_client.core import Call, Policy, SseParser, call, headers_of, result_of, url_of, wait_s, words
+from tidings_client.errors import ConnectionFailed, api_error
+
+_RECONNECT_S = 1.0
+
+
+class _Transport:
+    """Carries calls out, with retries."""
+
+    def __init__(self, key: str, base_url: str, policy: Policy) -> None:
+        self.key, self.base_url, self.policy = key, base_url, policy
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Made at first use, on the running event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.policy.timeout_s))
+        return self._session
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def do(self, wanted: Call[Any]) -> Any:
+        """The typed answer. Raises ApiError, ConnectionFailed."""
+        tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
+        while True:
+            tries += 1
+            status, after, body, reason = None, None, b"", ""
+            try:
+                async with self.session.request(
+                    wanted.method, url, headers=headers, data=wanted.body, allow_redirects=False
+                ) as answer:
+                    status, after, body = answer.status, answer.headers.get("Retry-After"), await answer.read()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                status, reason = None, str(error)
+            pause = wait_s(self.policy, tries, status, after, body)
+            if pause is None:
+                if status is None:
+                    raise ConnectionFailed(f"no answer from {self.base_url}: {reason}")
+                return result_of(wanted, status, body)
+            await asyncio.sleep(pause)
+
+    async def each(self, path: str, kind: type[Any], query: dict[str, Any]) -> AsyncIterator[Any]:
+        """Every item of a list, page after page."""
+        cursor = None
+        while True:
+            page = await self.do(api.listing(path, kind, {**query, "cursor": cursor}))
+            for item in page.data:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+
+class _Resource:
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+        self._do = transport.do
+
+
+class Messages(_Resource):
+    """`/v1/messages`."""
+
+    async def send(self, *, idempotency_key: str | None = None, **request: Any) -> models.Message:
+        """Sends one message: the fields of `POST /v1/messages`; `from` and `class` also as `sender` and `lane`."""
+        return await self._do(api.send(words(request), idempotency_key))
+
+    async def send_batch(self, requests: list[dict[str, Any]], *, idempotency_key: str | None = None) -> models.Batch:
+        """Sends up to 1,000; each item stands alone."""
+        return await self._do(api.send_batch(requests, idempotency_key))
+
+    async def preview(self, **request: Any) -> dict[str, Any]:
+        """What would be sent: text, encoding, parts, decision, route."""
+        return await self._do(api.preview(words(request)))
+
+    async def get(self, message_id: str) -> models.Message:
+        """One message with its attempts."""
+        return await self._do(api.message(message_id))
+
+    def list(self, **filters: Any) -> AsyncIterator[models.Message]:
+        """Messages, newest first: status, channel, to, reference, tag, since, until."""
+        return self._transport.each("/v1/messages", models.Message, filters)
+
+    def events(self, message_id: str) -> AsyncIterator[models.Event]:
+        """Its timeline, oldest first."""
+        return self._transport.each(f"/v1/messages/{message_id}/events", models.Event, {})
+
+    async def cancel(self, message_id: str) -> models.Message:
+        """Stops a message that has not left."""
+        return await self._do(api.cancel(message_id))
+
+    async def retry(self, message_id: str) -> models.Message:
+        """A new message like one that failed."""
+        return await self._do(api.retry(message_id))
+
+
+class Webhooks(_Resource):
+    """`/v1/webhooks`."""
+
+    async def create(
+        self, *, url: str, types: list[str] | None = None, description: str = ""
+    ) -> models.WebhookEndpoint:
+        """Makes an endpoint; its `secret` is in this answer only."""
+        return await self._do(api.webhook_create(url, types, description))
+
+    async def get(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """One endpoint."""
+        return await self._do(api.webhook("GET", endpoint_id))
+
+    async def update(self, endpoint_id: str, **changes: Any) -> models.WebhookEndpoint:
+        """Changes url, types, description or status."""
+        return await self._do(api.webhook("PATCH", endpoint_id, changes))
+
+    async def delete(self, endpoint_id: str) -> None:
+        """Removes it."""
+        await self._do(api.webhook("DELETE", endpoint_id))
+
+    async def rotate(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """A new secret; the old one signs too for 24 hours."""
+        return await self._do(api.webhook_rotate(endpoint_id))
+
+    def deliveries(self, endpoint_id: str) -> AsyncIterator[models.Delivery]:
+        """Its deliveries, newest first."""
+        return self._transport.each(f"/v1/webhooks/{endpoint_id}/deliveries", models.Delivery, {})
+
+    async def replay(self, endpoint_id: str, since: str) -> models.Replay:
+        """Sends every wanted event since a time (RFC 3339) again."""
+        return await self._do(api.webhook_replay(endpoint_id, since))
+
+    async def replay_delivery(self, delivery_id: str) -> models.Delivery:
+        """Sends one delivery again."""
+        return await self._do(api.delivery_replay(delivery_id))
+
+    def list(self) -> AsyncIterator[models.WebhookEndpoint]:
+        """Endpoints, newest first."""
+        return self._transport.each("/v1/webhooks", models.WebhookEndpoint, {})
+
+
+class Keys(_Resource):
+    """`/v1/keys`."""
+
+    async def create(
+        self, *, name: str, mode: str = "test", scopes: list[str] | None = None, expires_at: str | None = None
+    ) -> models.Key:
+        """Makes a key; `key` is in this answer only."""
+        return await self._do(api.key_create({"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at}))
+
+    async def revoke(self, key_id: str) -> None:
+        """Revokes it, at once."""
+        await self._do(api.key_revoke(key_id))
+
+    def list(self) -> AsyncIterator[models.Key]:
+        """Keys, newest first."""
+        return self._transport.each("/v1/keys", models.Key, {})
+
+
+class Providers(_Resource):
+    """`/v1/providers`."""
+
+    async def create(self, *, name: str, type: str, config: dict[str, Any]) -> models.Provider:
+        """Declares and starts one."""
+        return await self._do(api.provider_create(name, type, config))
+
+    async def get(self, name: str) -> models.Provider:
+        """One provider, by name or id."""
+        return await self._do(api.provider("GET", name))
+
+    async def pause(self, name: str) -> models.Provider:
+        """Drains it; nothing more goes through it."""
+        return await self._do(api.provider("POST", name, "/pause"))
+
+    async def resume(self, name: str) -> models.Provider:
+        """Starts it again."""
+        return await self._do(api.provider("POST", name, "/resume"))
+
+    async def delete(self, name: str) -> None:
+        """Drains and removes it."""
+        await self._do(api.provider("DELETE", name))
+
+    def list(self) -> AsyncIterator[models.Provider]:
+        """Providers with the state of their links."""
+        return self._transport.each("/v1/providers", models.Provider, {})
+
+
+class Suppressions(_Resource):
+    """`/v1/suppressions`."""
+
+    async def add(self, to: str, *, channel: str = "sms", reason: str = "manual") -> models.Suppression:
+        """Nobody writes to them any more."""
+        return await self._do(api.suppression_add(to, channel, reason))
+
+    async def lift(self, to: str, *, channel: str = "sms") -> None:
+        """They may be written to again."""
+        await self._do(api.suppression_lift(to, channel))
+
+    def list(self) -> AsyncIterator[models.Suppression]:
+        """All of them."""
+        return self._transport.each("/v1/suppressions", models.Suppression, {})
+
+
+class AsyncTidings:
+    """A client of one server with one key. Use it as a context manager, or call `close`."""
+
+    def __init__(self, api_key: str, base_url: str = "http://127.0.0.1:8300", *, policy: Policy | None = None) -> None:
+        transport = self._transport = _Transport(api_key, base_url, policy or Policy())
+        self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
+        self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+
+    async def __aenter__(self) -> "AsyncTidings":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._transport.close()
+
+    def inbound(self) -> AsyncIterator[models.Inbound]:
+        """What people sent, newest first."""
+        return self._transport.each("/v1/inbound", models.Inbound, {})
+
+    def unmatched_receipts(self) -> AsyncIterator[models.Receipt]:
+        """Carrier receipts that match no attempt."""
+        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+
+    async def stream(self, types: list[str] | None = None, after: int | None = None) -> AsyncIterator[models.Event]:
+        """Events as they happen, for ever; goes on where it was when the connection breaks."""
+        parser = SseParser()
+        transport = self._transport
+        wanted = call("GET", "/v1/stream", query={"types": types, "after": after})
+        while True:
+            headers = headers_of(transport.key, wanted) | {"Accept": "text/event-stream"}
+            if parser.last_id:
+                headers["Last-Event-ID"] = parser.last_id
+            limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+            try:
+                url = url_of(transport.base_url, wanted)
+                async with transport.session.get(url, headers=headers, timeout=limit) as answer:
+                    if answer.status != 200:
+                        raise api_error(answer.status, await answer.read())
+                    async for line in answer.content:
+                        data = parser.feed(line.rstrip(b"\r\n").decode())
+                        if data is not None:
+                            yield msgspec.json.decode(data, type=models.Event)
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(_RECONNECT_S)

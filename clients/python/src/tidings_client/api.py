@@ -1,0 +1,90 @@
+"""Every call of the API, as data: sync and async clients carry out the same ones."""
+
+from typing import Any
+
+from tidings_client import models
+from tidings_client.core import Call, call, part
+
+
+def send(request: dict[str, Any], idempotency_key: str | None) -> Call[models.Message]:
+    return call("POST", "/v1/messages", models.Message, body=request, idempotency_key=idempotency_key)
+
+
+def send_batch(requests: list[dict[str, Any]], idempotency_key: str | None) -> Call[models.Batch]:
+    body = {"messages": requests}
+    return call("POST", "/v1/messages/batch", models.Batch, body=body, idempotency_key=idempotency_key)
+
+
+def preview(request: dict[str, Any]) -> Call[dict[str, Any]]:
+    return call("POST", "/v1/messages/preview", dict[str, Any], body=request)
+
+
+def message(message_id: str) -> Call[models.Message]:
+    return call("GET", f"/v1/messages/{part(message_id)}", models.Message)
+
+
+def messages(query: dict[str, Any]) -> Call[models.Page[models.Message]]:
+    return call("GET", "/v1/messages", models.Page[models.Message], query=query)
+
+
+def timeline(message_id: str, query: dict[str, Any]) -> Call[models.Page[models.Event]]:
+    return call("GET", f"/v1/messages/{part(message_id)}/events", models.Page[models.Event], query=query)
+
+
+def cancel(message_id: str) -> Call[models.Message]:
+    return call("POST", f"/v1/messages/{part(message_id)}/cancel", models.Message)
+
+
+def retry(message_id: str) -> Call[models.Message]:
+    return call("POST", f"/v1/messages/{part(message_id)}/retry", models.Message)
+
+
+def listing(path: str, kind: type[Any], query: dict[str, Any]) -> Call[Any]:
+    return call("GET", path, models.Page[kind], query=query)
+
+
+def webhook_create(url: str, types: list[str] | None, description: str) -> Call[models.WebhookEndpoint]:
+    body = {"url": url, "types": types or [], "description": description}
+    return call("POST", "/v1/webhooks", models.WebhookEndpoint, body=body)
+
+
+def webhook(method: str, endpoint_id: str, body: Any = None) -> Call[models.WebhookEndpoint]:
+    kind = None if method == "DELETE" else models.WebhookEndpoint
+    return call(method, f"/v1/webhooks/{part(endpoint_id)}", kind, body=body)
+
+
+def webhook_rotate(endpoint_id: str) -> Call[models.WebhookEndpoint]:
+    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/rotate", models.WebhookEndpoint)
+
+
+def webhook_replay(endpoint_id: str, since: str) -> Call[models.Replay]:
+    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/replay", models.Replay, body={"since": since})
+
+
+def delivery_replay(delivery_id: str) -> Call[models.Delivery]:
+    return call("POST", f"/v1/webhooks/deliveries/{part(delivery_id)}/replay", models.Delivery)
+
+
+def key_create(body: dict[str, Any]) -> Call[models.Key]:
+    return call("POST", "/v1/keys", models.Key, body={k: v for k, v in body.items() if v is not None})
+
+
+def key_revoke(key_id: str) -> Call[None]:
+    return call("DELETE", f"/v1/keys/{part(key_id)}")
+
+
+def provider(method: str, name: str, verb: str = "") -> Call[models.Provider]:
+    kind = None if method == "DELETE" else models.Provider
+    return call(method, f"/v1/providers/{part(name)}{verb}", kind)
+
+
+def provider_create(name: str, kind: str, config: dict[str, Any]) -> Call[models.Provider]:
+    return call("POST", "/v1/providers", models.Provider, body={"name": name, "type": kind, "config": config})
+
+
+def suppression_add(to: str, channel: str, reason: str) -> Call[models.Suppression]:
+    return call("POST", "/v1/suppressions", models.Suppression, body={"to": to, "channel": channel, "reason": reason})
+
+
+def suppression_lift(to: str, channel: str) -> Call[None]:
+    return call("DELETE", "/v1/suppressions", query={"to": to, "channel": channel})

@@ -1,0 +1,213 @@
+"""What the server answers, typed. Fields that a newer server adds are passed over."""
+
+import datetime as dt
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a message or attempt ended badly."""
+
+    code: str
+    detail: str = ""
+    permanent: bool = True
+    retryable: bool = False
+    provider_code: str | None = None
+    spec: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to hand a message to a carrier."""
+
+    id: str
+    n: int
+    provider: str
+    status: str
+    parts: int = 1
+    error: Problem | None = None
+    cost: float | None = None
+    created_at: dt.datetime | None = None
+    sent_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+
+
+class Engagement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person did."""
+
+    read_at: dt.datetime | None = None
+    replied_at: dt.datetime | None = None
+    unsubscribed_at: dt.datetime | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message and how far it got. The answer to a send has only `id`, `status`, `channel` and `created_at`."""
+
+    id: str
+    status: str
+    channel: str = "sms"
+    project: str | None = None
+    mode: str | None = None
+    to: str | None = None
+    sender: str | None = msgspec.field(name="from", default=None)
+    text: str | None = None
+    lane: str | None = msgspec.field(name="class", default=None)
+    reference: str | None = None
+    tags: list[str] = msgspec.field(default_factory=list[str])
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    parts: int | None = None
+    encoding: str | None = None
+    provider: str | None = None
+    error: Problem | None = None
+    retry_of: str | None = None
+    created_at: dt.datetime | None = None
+    send_at: dt.datetime | None = None
+    valid_until: dt.datetime | None = None
+    sent_at: dt.datetime | None = None
+    delivered_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    engagement: Engagement | None = None
+    attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+
+
+class BatchProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one item of a batch was not accepted."""
+
+    code: str = "unknown"
+    detail: str = ""
+    errors: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a batch: accepted (`id`), or not (`error`)."""
+
+    id: str | None = None
+    status: str | None = None
+    error: BatchProblem | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a batch, in the order of the request."""
+
+    data: list[BatchItem]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened: from a timeline, the stream, or a webhook call."""
+
+    type: str
+    timestamp: dt.datetime
+    data: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    id: str | None = None
+    message_id: str | None = None
+    seq: int | None = None
+
+
+class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook endpoint. `secret` only when it was just made or rotated."""
+
+    id: str
+    url: str
+    types: list[str] = msgspec.field(default_factory=list[str])
+    status: str = "enabled"
+    description: str = ""
+    reason: str | None = None
+    secret: str | None = None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One event's way to an endpoint."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    type: str
+    status: str
+    tries: int = 0
+    http_status: int | None = None
+    error: str | None = None
+    latency_ms: int | None = None
+    next_try_at: dt.datetime | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key. `key` only when it was just made."""
+
+    id: str
+    name: str
+    mode: str
+    project: str | None = None
+    scopes: list[str] = msgspec.field(default_factory=list[str])
+    key: str | None = None
+    created_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    revoked_at: dt.datetime | None = None
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection to a carrier."""
+
+    kind: str
+    state: str
+    since: str | None = None
+    last_error: str | None = None
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to a carrier."""
+
+    id: str
+    name: str
+    type: str
+    status: str
+    origin: str = "api"
+    links: list[Link] = msgspec.field(default_factory=list[Link])
+    config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+
+
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that a person sent to us."""
+
+    id: str
+    to: str
+    sender: str | None = msgspec.field(name="from", default=None)
+    text: str | None = None
+    provider: str | None = None
+    in_reply_to: str | None = None
+    parts: int = 1
+    missing_parts: int = 0
+    received_at: dt.datetime | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A carrier's receipt that matches no attempt."""
+
+    id: str
+    provider: str
+    provider_ref: str
+    carrier_state: str
+    received_at: dt.datetime | None = None
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who must not be written to."""
+
+    channel: str
+    reason: str
+    to: str | None = None
+    created_at: dt.datetime | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One page of a list."""
+
+    data: list[T]
+    next_cursor: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events are sent again."""
+
+    queued: int

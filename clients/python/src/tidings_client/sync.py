@@ -1,0 +1,256 @@
+"""The synchronous client, on urllib3."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import urllib3
+
+from tidings_client import api, models
+from tidings_client.core import Call, Policy, SseParser, call, headers_of, result_of, url_of, wait_s, words
+from tidings_client.errors import ConnectionFailed, api_error
+
+_RECONNECT_S = 1.0
+
+
+class _Transport:
+    """Carries calls out, with retries."""
+
+    def __init__(self, key: str, base_url: str, policy: Policy) -> None:
+        self.key, self.base_url, self.policy = key, base_url, policy
+        self.pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=urllib3.Timeout(total=policy.timeout_s))
+
+    def do(self, wanted: Call[Any]) -> Any:
+        """The typed answer. Raises ApiError, ConnectionFailed."""
+        tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
+        while True:
+            tries += 1
+            status, after, body, reason = None, None, b"", ""
+            try:
+                answer = self.pool.request(wanted.method, url, headers=headers, body=wanted.body, redirect=False)
+                status, after, body = answer.status, answer.headers.get("Retry-After"), answer.data
+            except urllib3.exceptions.HTTPError as error:
+                reason = str(error)
+            pause = wait_s(self.policy, tries, status, after, body)
+            if pause is None:
+                if status is None:
+                    raise ConnectionFailed(f"no answer from {self.base_url}: {reason}")
+                return result_of(wanted, status, body)
+            time.sleep(pause)
+
+    def each(self, path: str, kind: type[Any], query: dict[str, Any]) -> Iterator[Any]:
+        """Every item of a list, page after page."""
+        cursor = None
+        while True:
+            page = self.do(api.listing(path, kind, {**query, "cursor": cursor}))
+            yield from page.data
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+
+class _Resource:
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+        self._do = transport.do
+
+
+class Messages(_Resource):
+    """`/v1/messages`."""
+
+    def send(self, *, idempotency_key: str | None = None, **request: Any) -> models.Message:
+        """Sends one message: the fields of `POST /v1/messages`; `from` and `class` also as `sender` and `lane`."""
+        return self._do(api.send(words(request), idempotency_key))
+
+    def send_batch(self, requests: list[dict[str, Any]], *, idempotency_key: str | None = None) -> models.Batch:
+        """Sends up to 1,000; each item stands alone."""
+        return self._do(api.send_batch(requests, idempotency_key))
+
+    def preview(self, **request: Any) -> dict[str, Any]:
+        """What would be sent: text, encoding, parts, decision, route."""
+        return self._do(api.preview(words(request)))
+
+    def get(self, message_id: str) -> models.Message:
+        """One message with its attempts."""
+        return self._do(api.message(message_id))
+
+    def list(self, **filters: Any) -> Iterator[models.Message]:
+        """Messages, newest first: status, channel, to, reference, tag, since, until."""
+        return self._transport.each("/v1/messages", models.Message, filters)
+
+    def events(self, message_id: str) -> Iterator[models.Event]:
+        """Its timeline, oldest first."""
+        return self._transport.each(f"/v1/messages/{message_id}/events", models.Event, {})
+
+    def cancel(self, message_id: str) -> models.Message:
+        """Stops a message that has not left."""
+        return self._do(api.cancel(message_id))
+
+    def retry(self, message_id: str) -> models.Message:
+        """A new message like one that failed."""
+        return self._do(api.retry(message_id))
+
+
+class Webhooks(_Resource):
+    """`/v1/webhooks`."""
+
+    def create(self, *, url: str, types: list[str] | None = None, description: str = "") -> models.WebhookEndpoint:
+        """Makes an endpoint; its `secret` is in this answer only."""
+        return self._do(api.webhook_create(url, types, description))
+
+    def get(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """One endpoint."""
+        return self._do(api.webhook("GET", endpoint_id))
+
+    def update(self, endpoint_id: str, **changes: Any) -> models.WebhookEndpoint:
+        """Changes url, types, description or status."""
+        return self._do(api.webhook("PATCH", endpoint_id, changes))
+
+    def delete(self, endpoint_id: str) -> None:
+        """Removes it."""
+        self._do(api.webhook("DELETE", endpoint_id))
+
+    def rotate(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """A new secret; the old one signs too for 24 hours."""
+        return self._do(api.webhook_rotate(endpoint_id))
+
+    def deliveries(self, endpoint_id: str) -> Iterator[models.Delivery]:
+        """Its deliveries, newest first."""
+        return self._transport.each(f"/v1/webhooks/{endpoint_id}/deliveries", models.Delivery, {})
+
+    def replay(self, endpoint_id: str, since: str) -> models.Replay:
+        """Sends every wanted event since a time (RFC 3339) again."""
+        return self._do(api.webhook_replay(endpoint_id, since))
+
+    def replay_delivery(self, delivery_id: str) -> models.Delivery:
+        """Sends one delivery again."""
+        return self._do(api.delivery_replay(delivery_id))
+
+    def list(self) -> Iterator[models.WebhookEndpoint]:
+        """Endpoints, newest first."""
+        return self._transport.each("/v1/webhooks", models.WebhookEndpoint, {})
+
+
+class Keys(_Resource):
+    """`/v1/keys`."""
+
+    def create(
+        self, *, name: str, mode: str = "test", scopes: list[str] | None = None, expires_at: str | None = None
+    ) -> models.Key:
+        """Makes a key; `key` is in this answer only."""
+        return self._do(api.key_create({"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at}))
+
+    def revoke(self, key_id: str) -> None:
+        """Revokes it, at once."""
+        self._do(api.key_revoke(key_id))
+
+    def list(self) -> Iterator[models.Key]:
+        """Keys, newest first."""
+        return self._transport.each("/v1/keys", models.Key, {})
+
+
+class Providers(_Resource):
+    """`/v1/providers`."""
+
+    def create(self, *, name: str, type: str, config: dict[str, Any]) -> models.Provider:
+        """Declares and starts one."""
+        return self._do(api.provider_create(name, type, config))
+
+    def get(self, name: str) -> models.Provider:
+        """One provider, by name or id."""
+        return self._do(api.provider("GET", name))
+
+    def pause(self, name: str) -> models.Provider:
+        """Drains it; nothing more goes through it."""
+        return self._do(api.provider("POST", name, "/pause"))
+
+    def resume(self, name: str) -> models.Provider:
+        """Starts it again."""
+        return self._do(api.provider("POST", name, "/resume"))
+
+    def delete(self, name: str) -> None:
+        """Drains and removes it."""
+        self._do(api.provider("DELETE", name))
+
+    def list(self) -> Iterator[models.Provider]:
+        """Providers with the state of their links."""
+        return self._transport.each("/v1/providers", models.Provider, {})
+
+
+class Suppressions(_Resource):
+    """`/v1/suppressions`."""
+
+    def add(self, to: str, *, channel: str = "sms", reason: str = "manual") -> models.Suppression:
+        """Nobody writes to them any more."""
+        return self._do(api.suppression_add(to, channel, reason))
+
+    def lift(self, to: str, *, channel: str = "sms") -> None:
+        """They may be written to again."""
+        self._do(api.suppression_lift(to, channel))
+
+    def list(self) -> Iterator[models.Suppression]:
+        """All of them."""
+        return self._transport.each("/v1/suppressions", models.Suppression, {})
+
+
+class Tidings:
+    """A client of one server with one key. Use it as a context manager, or call `close`."""
+
+    def __init__(self, api_key: str, base_url: str = "http://127.0.0.1:8300", *, policy: Policy | None = None) -> None:
+        transport = self._transport = _Transport(api_key, base_url, policy or Policy())
+        self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
+        self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+
+    def __enter__(self) -> "Tidings":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.pool.clear()
+
+    def inbound(self) -> Iterator[models.Inbound]:
+        """What people sent, newest first."""
+        return self._transport.each("/v1/inbound", models.Inbound, {})
+
+    def unmatched_receipts(self) -> Iterator[models.Receipt]:
+        """Carrier receipts that match no attempt."""
+        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+
+    def stream(self, types: list[str] | None = None, after: int | None = None) -> Iterator[models.Event]:
+        """Events as they happen, for ever; goes on where it was when the connection breaks."""
+        parser = SseParser()
+        transport = self._transport
+        wanted = call("GET", "/v1/stream", query={"types": types, "after": after})
+        while True:
+            headers = headers_of(transport.key, wanted) | {"Accept": "text/event-stream"}
+            if parser.last_id:
+                headers["Last-Event-ID"] = parser.last_id
+            try:
+                answer = transport.pool.request(
+                    "GET", url_of(transport.base_url, wanted), headers=headers, preload_content=False,
+                    timeout=urllib3.Timeout(connect=10, read=60),
+                )  # fmt: skip
+                if answer.status != 200:
+                    raise api_error(answer.status, answer.read())
+                for line in _lines(answer):
+                    data = parser.feed(line)
+                    if data is not None:
+                        yield msgspec.json.decode(data, type=models.Event)
+            except urllib3.exceptions.HTTPError:
+                pass
+            time.sleep(_RECONNECT_S)
+
+
+def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
+    rest = b""
+    for chunk in answer.stream(65_536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r").decode()

@@ -1,0 +1,90 @@
+"""The application: routes, the guard in front of them, and the edge around them."""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from litestar import Litestar, Request, Response, Router
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import ASGIApp
+
+from tidings.domain.errors import Forbidden
+from tidings.http import docs, health
+from tidings.http.auth import Keys
+from tidings.http.edge import Edge, Load
+from tidings.http.messages_fast import FastMessages
+from tidings.http.metrics import Meter
+from tidings.http.problem import is_unforeseen, problem_of
+from tidings.http.route import header_of, spec_of
+from tidings.http.services import Services
+from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, webhooks
+
+_log: Final = structlog.get_logger("tidings.http")
+ROUTERS: Final[list[Router]] = [
+    docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
+    providers.router, keys.router, webhooks.router,
+]  # fmt: skip
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Every route names its scope; one without a declaration is closed."""
+    spec = spec_of(handler.opt)
+    if spec is None:
+        if connection.scope["method"] == "OPTIONS":  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
+            return
+        raise Forbidden("this route declares no scope")
+    if spec.scope is None:
+        return
+    keys: Keys = connection.app.state.api_keys
+    caller = await keys.caller(header_of(connection.scope, b"authorization"))
+    connection.scope["auth"] = caller
+    caller.require(spec.scope)
+    caller.bucket.take()
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Any exception as a problem."""
+    request_id = str(request.scope["state"].get("tidings.request_id", ""))
+    if is_unforeseen(error):
+        _log.error("request_failed", request_id=request_id, route=request.scope.get("path_template"), exc_info=error)
+    status, body, headers = problem_of(error, request_id)
+    extra = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=status, media_type="application/problem+json", headers=extra)
+
+
+class Server:
+    """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams."""
+
+    def __init__(self, services: Services, *, fast: bool = True, access_log: bool = False) -> None:
+        self.keys = Keys(services.engine, services.now)
+        self.meter = Meter()
+        load = Load()
+        self.closing = asyncio.Event()
+        state = State(
+            {
+                "services": services, "api_keys": self.keys, "meter": self.meter, "load": load, "openapi": None,
+                "clients": events.Clients(), "closing": self.closing,
+            }
+        )  # fmt: skip
+        self._services = services
+        self.litestar = Litestar(
+            route_handlers=ROUTERS, guards=[guard], exception_handlers={Exception: on_error}, state=state,
+            openapi_config=None, logging_config=None, debug=False,
+        )  # fmt: skip
+        raw = FastMessages(services, self.keys, self.meter, load) if fast else None
+        self.app: ASGIApp = Edge(self.litestar, raw, self.meter, load, access_log=access_log)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+    def close(self) -> None:
+        """Ends the open streams, so that the server can stop."""
+        self.closing.set()
+        self._services.bus.ring("events")
+
+
+def create_app(services: Services, *, fast: bool = True, access_log: bool = False) -> Server:
+    """The ASGI application over these services."""
+    return Server(services, fast=fast, access_log=access_log)

@@ -1,0 +1,308 @@
+"""What every provider must do. A provider declares its level; a test of that level or below proves it.
+
+To add a provider: write how its carrier is simulated (`CARRIERS`), nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+
+from peers.carriers import RecordingSink, submission, until
+from tidings.channels import registry
+from tidings.channels.contract import Capabilities, Level, Provider, ProviderSpec
+from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartSent, PartUnknown
+from tidings.domain.errors import SettingsError
+from tidings.protocols.smpp.constants import Status
+from tidings.sandbox.sms import SandboxSmsc
+
+SECRET = "s3cr3t"
+
+
+class Carrier(Protocol):
+    """A simulated carrier, as the cases drive it."""
+
+    config: dict[str, Any]
+
+    def refuse_next(self) -> None:
+        """The next part is refused for good."""
+        ...
+
+    def fail_next(self) -> None:
+        """The next part is to be tried again."""
+        ...
+
+    def throttle_next(self, count: int) -> None:
+        """The next parts come too fast."""
+        ...
+
+    def drop_links(self) -> None:
+        """The line breaks."""
+        ...
+
+    def say(self, sender: str, to: str, text: str) -> None:
+        """A person writes."""
+        ...
+
+    @property
+    def written(self) -> int:
+        """How many parts reached the carrier."""
+        ...
+
+
+class SmppCarrier:
+    """The sandbox SMSC; what npm `smpp` thinks of the provider is in `acceptance/test_smpp_peers.py`."""
+
+    def __init__(self, smsc: SandboxSmsc) -> None:
+        self._smsc = smsc
+        self.config: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": smsc.port,
+            "system_id": "perf",
+            "password": SECRET,
+            "reconnect_min_s": 0.02,
+            "reconnect_max_s": 0.1,
+            "response_timeout_s": 0.3,
+            "requeue_s": 0.3,
+        }
+
+    def refuse_next(self) -> None:
+        self._smsc.answer_next(Status.ESME_RINVDSTADR)
+
+    def fail_next(self) -> None:
+        self._smsc.answer_next(Status.ESME_RSYSERR)
+
+    def throttle_next(self, count: int) -> None:
+        self._smsc.answer_next(*[Status.ESME_RTHROTTLED] * count)
+
+    def drop_links(self) -> None:
+        self._smsc.drop_links()
+
+    def say(self, sender: str, to: str, text: str) -> None:
+        self._smsc.inject(sender, to, text)
+
+    @property
+    def written(self) -> int:
+        return self._smsc.submits
+
+
+@asynccontextmanager
+async def _smpp() -> AsyncIterator[SmppCarrier]:
+    smsc = SandboxSmsc(system_id="perf", password=SECRET, receipt_delay_s=0.01)
+    await smsc.start()
+    try:
+        yield SmppCarrier(smsc)
+    finally:
+        await smsc.stop()
+
+
+CARRIERS: dict[str, Callable[[], AbstractAsyncContextManager[Carrier]]] = {"sms.smpp": _smpp}
+TAKES, NEVER_ANSWERS = "+15005550001", "+15005550009"
+_ORDER: dict[Level, int] = {"bronze": 0, "silver": 1, "gold": 2}
+
+
+class Rig:
+    """A started provider between a recording sink and its simulated carrier."""
+
+    def __init__(self, provider: Provider, sink: RecordingSink, carrier: Carrier) -> None:
+        self.provider, self.sink, self.carrier = provider, sink, carrier
+        self.names: list[str] = []
+
+    def send(self, count: int = 1, to: str = TAKES, **more: Any) -> list[str]:
+        """Submits `count` messages; their names."""
+        names = [f"a{len(self.names) + n}" for n in range(count)]
+        self.names += names
+        self.provider.submit([submission(self.provider, name, to, **more) for name in names])
+        return names
+
+    async def settled(self) -> None:
+        """Waits until everything has an outcome, and checks that it is exactly one."""
+        await until(lambda: len(self.sink.done) >= len(self.names))
+        assert sorted(o.attempt_id for o in self.sink.done) == sorted(self.names)
+
+    async def up(self) -> None:
+        """Waits for a link."""
+        await until(lambda: self.provider.credit("otp") > 0)
+
+
+async def _sends(rig: Rig) -> None:
+    names = rig.send(20)
+    await rig.settled()
+    refs = {part.ref for name in names for part in rig.sink.outcome(name) if isinstance(part, PartSent)}
+    assert len(refs) == 20
+
+
+async def _one_part_outcome_a_part(rig: Rig) -> None:
+    (name,) = rig.send(text="word " * 60, concat_ref=3)
+    await rig.settled()
+    assert [type(part) for part in rig.sink.outcome(name)] == [PartSent] * 2
+
+
+async def _refusal_is_a_value(rig: Rig) -> None:
+    rig.carrier.refuse_next()
+    (name,) = rig.send()
+    await rig.settled()
+    (part,) = rig.sink.outcome(name)
+    assert isinstance(part, PartRefused)
+    assert part.error.permanent
+    assert not part.error.retryable
+    assert part.error.code
+    assert part.error.detail
+    assert part.error.provider_code
+    assert part.error.spec
+
+
+async def _failure_is_to_be_tried_again(rig: Rig) -> None:
+    rig.carrier.fail_next()
+    (name,) = rig.send()
+    await rig.settled()
+    (part,) = rig.sink.outcome(name)
+    assert isinstance(part, PartRetry)
+    assert part.error.retryable
+
+
+async def _too_late_is_never_written(rig: Rig) -> None:
+    (name,) = rig.send(valid_until_ms=time.time_ns() // 1_000_000 - 1)
+    await rig.settled()
+    assert rig.sink.outcome(name) == (PartExpired(),)
+    assert rig.carrier.written == 0
+
+
+async def _no_answer_is_unknown(rig: Rig) -> None:
+    (name,) = rig.send(to=NEVER_ANSWERS)
+    await rig.settled()
+    assert isinstance(rig.sink.outcome(name)[0], PartUnknown)
+    await rig.up()
+
+
+async def _stop_leaves_nothing_open(rig: Rig) -> None:
+    rig.send(30, to=NEVER_ANSWERS)
+    rig.send(30)
+    await rig.provider.stop(0.05)
+    await rig.settled()
+    assert rig.provider.credit("otp") == 0
+    rig.send(2)
+    await rig.settled()
+    assert all(isinstance(part, PartRetry) for name in rig.names[-2:] for part in rig.sink.outcome(name))
+    assert {link.state for link in rig.provider.links()} == {"down"}
+
+
+async def _secrets_are_not_shown(rig: Rig) -> None:
+    rig.carrier.drop_links()
+    await until(lambda: len(rig.sink.links) >= 3)
+    shown = repr((rig.sink.links, rig.provider.links(), rig.provider))
+    assert SECRET not in shown
+
+
+async def _plan_is_pure(rig: Rig) -> None:
+    assert rig.provider.plan("Grüße 😀") == rig.provider.plan("Grüße 😀")
+    assert not rig.sink.log
+
+
+async def _receipts_match(rig: Rig) -> None:
+    rig.send(10)
+    await rig.settled()
+    await until(lambda: len(rig.sink.receipts) == 10)
+    refs = {part.ref for name in rig.names for part in rig.sink.outcome(name) if isinstance(part, PartSent)}
+    assert all(refs.intersection(receipt.refs) for receipt in rig.sink.receipts)
+    assert {(receipt.to, receipt.state) for receipt in rig.sink.receipts} == {(TAKES, "delivered")}
+
+
+async def _throttling_never_fails(rig: Rig) -> None:
+    rig.carrier.throttle_next(3)
+    rig.send(6)
+    await rig.settled()
+    assert all(isinstance(part, PartSent) for name in rig.names for part in rig.sink.outcome(name))
+    assert rig.carrier.written == 9
+
+
+async def _reconnects(rig: Rig) -> None:
+    rig.send(3, to=NEVER_ANSWERS)
+    rig.carrier.drop_links()
+    await rig.settled()
+    assert all(isinstance(part, PartUnknown) for name in rig.names for part in rig.sink.outcome(name))
+    readies = rig.sink.readies
+    await rig.up()
+    await until(lambda: rig.sink.readies > readies)
+    rig.send()
+    await rig.settled()
+    assert isinstance(rig.sink.outcome(rig.names[-1])[0], PartSent)
+
+
+async def _hears_people(rig: Rig) -> None:
+    rig.carrier.say("+15005550007", "12345", "Ja 😀")
+    await until(lambda: rig.sink.inbound)
+    (part,) = rig.sink.inbound
+    assert (part.sender, part.to, part.text) == ("+15005550007", "12345", "Ja 😀")
+    assert part.dedup
+
+
+async def _what_was_not_kept_comes_again(rig: Rig) -> None:
+    rig.sink.refuse_receives = 1
+    rig.carrier.say("+15005550007", "12345", "Hi")
+    await until(lambda: rig.sink.inbound)
+    assert len(rig.sink.inbound) == 1
+
+
+CASES: list[tuple[Level, Callable[[Rig], Awaitable[None]]]] = [
+    ("bronze", _sends),
+    ("bronze", _one_part_outcome_a_part),
+    ("bronze", _refusal_is_a_value),
+    ("bronze", _failure_is_to_be_tried_again),
+    ("bronze", _too_late_is_never_written),
+    ("bronze", _no_answer_is_unknown),
+    ("bronze", _stop_leaves_nothing_open),
+    ("bronze", _secrets_are_not_shown),
+    ("bronze", _plan_is_pure),
+    ("silver", _receipts_match),
+    ("silver", _throttling_never_fails),
+    ("silver", _reconnects),
+    ("gold", _hears_people),
+    ("gold", _what_was_not_kept_comes_again),
+]
+
+
+def test_every_provider_is_judged() -> None:
+    assert set(registry.types()) == set(CARRIERS)
+
+
+@pytest.mark.parametrize("kind", sorted(CARRIERS))
+@pytest.mark.parametrize(("level", "case"), CASES, ids=[case.__name__.strip("_") for _, case in CASES])
+async def test_conformance(kind: str, level: Level, case: Callable[[Rig], Awaitable[None]]) -> None:
+    capabilities = registry.find(kind).CAPABILITIES
+    if _ORDER[level] > _ORDER[capabilities.level]:
+        pytest.skip(f"{kind} declares {capabilities.level}; this is a case of {level}")
+    sink = RecordingSink()
+    async with CARRIERS[kind]() as carrier:
+        provider = registry.create(ProviderSpec(name="acme", type=kind, config=carrier.config), sink)
+        assert provider.credit("otp") == 0
+        await provider.start()
+        rig = Rig(provider, sink, carrier)
+        try:
+            await rig.up()
+            await case(rig)
+        finally:
+            await provider.stop(0)
+
+
+@pytest.mark.parametrize("kind", sorted(CARRIERS))
+async def test_module(kind: str) -> None:
+    module: Any = registry.find(kind)
+    assert isinstance(module.CAPABILITIES, Capabilities)
+    assert module.CAPABILITIES.channel == kind.split(".")[0]
+    assert issubclass(module.Config, object)
+    async with CARRIERS[kind]() as carrier:
+        registry.check(ProviderSpec(name="acme", type=kind, config=carrier.config))
+        with pytest.raises(SettingsError, match=r"acme.*no_such_key"):
+            registry.check(ProviderSpec(name="acme", type=kind, config=carrier.config | {"no_such_key": 1}))
+        with pytest.raises(SettingsError, match="acme"):
+            registry.check(ProviderSpec(name="acme", type=kind, config={}))
+
+
+def test_unknown_type() -> None:
+    with pytest.raises(SettingsError, match=r"sms\.pigeon.*sms\.smpp"):
+        registry.find("sms.pigeon")
