@@ -75,9 +75,7 @@ async def _with_store(settings: Settings, engine: Engine, listener: socket.socke
     await sandbox.start()
     wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
     node = Node(engine, ring, wait=wait)
-    webhooks = WebhookService(
-        engine, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow
-    )
+    webhooks = WebhookService(engine, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
     try:
         await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
         await webhooks.start()

@@ -54,9 +54,7 @@ class Sink(Protocol):
         """What came of submissions; exactly one outcome for each. Never blocks."""
         ...
 
-    async def received(
-        self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
-    ) -> None:
+    async def received(self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """Returns after the commit: only then may the carrier be told that we have them."""
         ...
 

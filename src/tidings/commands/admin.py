@@ -16,14 +16,20 @@ providers = typer.Typer(no_args_is_help=True, help="Carriers.")
 def keys_create(
     name: str,
     mode: Annotated[str, typer.Option(help="live or test")] = "test",
-    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; without it: what your own key may do.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; without it: what your own key may do.")
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key. It is shown this once."""
     with client(url, key) as session:
-        made = session.keys.create(name=name, mode=mode, scopes=scope) if scope else session.keys.create(name=name, mode=mode)
+        made = (
+            session.keys.create(name=name, mode=mode, scopes=scope)
+            if scope
+            else session.keys.create(name=name, mode=mode)
+        )
     if as_json:
         show_json(made)
     else:
@@ -56,7 +62,11 @@ def providers_list(url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = Fals
 
 @providers.command("add")
 def providers_add(
-    name: str, kind: str, config: Annotated[str, typer.Option(help="JSON object.")], url: Url = DEFAULT_URL, key: Key = ""
+    name: str,
+    kind: str,
+    config: Annotated[str, typer.Option(help="JSON object.")],
+    url: Url = DEFAULT_URL,
+    key: Key = "",
 ) -> None:
     """Add a provider: tidings providers add acme sms.smpp --config '{"host": …}'."""
     try:

@@ -57,7 +57,11 @@ def _server(url: str) -> Iterator[Finding]:
     except urllib3.exceptions.HTTPError:
         yield False, "server", f"no answer at {url}: start it with `tidings serve`, or give --url"
         return
-    yield answer.status == 200, "server", "ready" if answer.status == 200 else f"not ready: {answer.data.decode()[:300]}"
+    yield (
+        answer.status == 200,
+        "server",
+        "ready" if answer.status == 200 else f"not ready: {answer.data.decode()[:300]}",
+    )
     theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
     skew_s = abs(theirs - wall_ms() / 1000)
     text = f"{skew_s:.0f} s from the server's" if skew_s > _SKEW_S else "agrees with the server's"

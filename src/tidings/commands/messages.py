@@ -62,7 +62,9 @@ def tail(
                     continue
                 data = event.data
                 about = data.get("id") or ""
-                console.print(f"{event.timestamp}  [cyan]{escape(event.type):32}[/cyan] {escape(str(about))}", highlight=False)
+                console.print(
+                    f"{event.timestamp}  [cyan]{escape(event.type):32}[/cyan] {escape(str(about))}", highlight=False
+                )
         except KeyboardInterrupt:
             return
 

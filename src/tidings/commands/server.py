@@ -36,7 +36,9 @@ def migrate(data: Data = None, config: ConfigFile = None) -> None:
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the show; exit 0 only if all of it happened.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the show; exit 0 only if all of it happened.")
+    ] = False,
     listen: Listen = None,
 ) -> None:
     """Start a server and send three real messages through the sandbox carrier, live."""

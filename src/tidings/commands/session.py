@@ -1,13 +1,13 @@
 """How commands reach a server: over `/v1`, with the client library, like any customer."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+
 from tidings_client import ApiError, ConnectionFailed, Tidings, TidingsError
 
 DEFAULT_URL = "http://127.0.0.1:8300"
@@ -22,7 +22,7 @@ class Failure(Exception):
 
 
 @contextlib.contextmanager
-def client(url: str, key: str) -> Iterator[Tidings]:
+def client(url: str, key: str) -> Generator[Tidings]:
     """A client; its errors become Failures with every bad field named."""
     if not key:
         raise Failure("no API key: give --key, or set TIDINGS_API_KEY (the server printed one at its first start)")
@@ -42,8 +42,3 @@ def client(url: str, key: str) -> Iterator[Tidings]:
 def show_json(value: Any) -> None:
     """One line of JSON."""
     print(msgspec.json.encode(value).decode(), flush=True)
-
-
-def environment_key() -> str:
-    """The key of the environment, or nothing."""
-    return os.environ.get("TIDINGS_API_KEY", "")

@@ -139,9 +139,7 @@ class Acceptor:
         if row.owner is not None and not (stored.kind == "new" and stored.handed):
             self._desk.unreserve(row.provider)
         if stored.kind == "reused":
-            return IdempotencyReused(
-                "this Idempotency-Key was used with another body; use a new key for a new request"
-            )
+            return IdempotencyReused("this Idempotency-Key was used with another body; use a new key for a new request")
         if stored.kind == "new":
             if stored.handed:
                 self._desk.hand(row.provider, Job(message=message, to_hash=row.to_hash, provider=row.provider))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-
 from tidings.delivery import stages
 from tidings.delivery.fleet import Fleet
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
@@ -82,7 +81,13 @@ class Control:
             raise InvalidRequest(text.detail, code=text.code)
         names = candidates(self._fleet.candidates(), project, mode, "sms")
         member = self._fleet.member(names[0]) if names else None
-        answer: dict[str, Any] = {"channel": "sms", "to": to, "from": request.sender, "text": text, "as_of": rfc3339(now_ms)}
+        answer: dict[str, Any] = {
+            "channel": "sms",
+            "to": to,
+            "from": request.sender,
+            "text": text,
+            "as_of": rfc3339(now_ms),
+        }
         answer["route"] = {"provider": names[0], "alternatives": names[1:]} if names else None
         answer["decision"] = await self._decision(message, to, now_ms)
         answer["estimated_cost"] = None

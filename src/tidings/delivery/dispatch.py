@@ -54,7 +54,14 @@ class Dispatcher:
     """The worker of one node. Implements `accept.Desk`."""
 
     def __init__(
-        self, engine: Engine, ring: KeyRing, bus: LocalBus, fleet: Fleet, now: Clock, wait: UnknownWait, rng: random.Random
+        self,
+        engine: Engine,
+        ring: KeyRing,
+        bus: LocalBus,
+        fleet: Fleet,
+        now: Clock,
+        wait: UnknownWait,
+        rng: random.Random,
     ) -> None:
         self._engine, self._ring, self._bus, self._fleet, self._now = engine, ring, bus, fleet, now
         self._wait, self._rng = wait, rng
@@ -77,7 +84,9 @@ class Dispatcher:
     async def join(self, member: Member) -> None:
         """A provider has been added or resumed: own its binds, and begin to lease for it."""
         lane = _Lane(member)
-        lane.epoch = (await self._engine.write(attempts.acquire, [(member.spec.name, self.node, self._now() + 10**12)]))[0]
+        lane.epoch = (
+            await self._engine.write(attempts.acquire, [(member.spec.name, self.node, self._now() + 10**12)])
+        )[0]
         self._lanes[member.spec.name] = lane
         lane.task = self._spawn(self._serve(lane))
 
@@ -98,8 +107,8 @@ class Dispatcher:
         self._draining = True
         for name in list(self._lanes):
             await self.leave(name)
-        while self._settlements or self._settling is not None or self._tasks:
-            await asyncio.sleep(0.005)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
     def flying(self) -> int:

@@ -69,9 +69,7 @@ class Node:
         """See `Sink`."""
         self.dispatcher.outcomes(provider, batch)
 
-    async def received(
-        self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
-    ) -> None:
+    async def received(self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """See `Sink`."""
         member = self.fleet.member(provider)
         await self.receiver.received(member.spec.project if member else "", receipts, inbound)

@@ -1,6 +1,6 @@
 """The straight path of a leased batch to the wire. The order of the stages is written here and nowhere else.
 
-    gather ─▶ render ─▶ decide ─▶ route ─▶ prepare ─▶ begin (attempt stored) ─▶ submit
+gather ─▶ render ─▶ decide ─▶ route ─▶ prepare ─▶ begin (attempt stored) ─▶ submit
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +103,8 @@ class Pipeline:
 
 
 _HELD = MessageError(
-    code="outcome_unknown", detail="the carrier's answer never came; the message asked for `hold`, so it was not sent again"
+    code="outcome_unknown",
+    detail="the carrier's answer never came; the message asked for `hold`, so it was not sent again",
 )
 
 

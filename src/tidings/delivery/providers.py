@@ -116,7 +116,9 @@ class ProviderAdmin:
     def _own(self, project: str, name: str) -> dict[str, Any]:
         view = self._find(project, name)
         if view["origin"] != "api":
-            raise Conflict(f"{view['name']} is declared in {_WHERE[view['origin']]} and read-only here", code="read_only")
+            raise Conflict(
+                f"{view['name']} is declared in {_WHERE[view['origin']]} and read-only here", code="read_only"
+            )
         return view
 
     def _everything(self) -> "Views":

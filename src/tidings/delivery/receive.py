@@ -24,9 +24,7 @@ class Receiver:
     def __init__(self, engine: Engine, ring: KeyRing) -> None:
         self._engine, self._ring = engine, ring
 
-    async def received(
-        self, project: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]
-    ) -> None:
+    async def received(self, project: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """Returns after the commit. `project` owns the provider; empty: found from what the person was sent last."""
         if receipts:
             await self._engine.write(store_receipts.receive, [self._receipt(item) for item in receipts])
@@ -64,9 +62,7 @@ class Receiver:
 
     def _part(self, part: InboundPart) -> InboundPartRow:
         owner = f"{part.provider}:{part.concat_ref}:{part.part}"
-        sealed = self._ring.seal(
-            encode_personal(Personal(to=part.to, sender=part.sender, text=part.text)), owner
-        )
+        sealed = self._ring.seal(encode_personal(Personal(to=part.to, sender=part.sender, text=part.text)), owner)
         return InboundPartRow(
             part.provider, self._ring.lookup(part.sender), self._ring.lookup(part.to), part.concat_ref or 0, part.total,
             part.part, self._ring.current, sealed, part.received_ms,
@@ -113,7 +109,7 @@ class Receiver:
         )
 
 
-def _parts(key: store_inbound.PartKey):  # noqa: ANN202 - a closure for the reader
+def _parts(key: store_inbound.PartKey):
     def read(connection: Connection) -> list[tuple[object, ...]]:
         return store_inbound.parts_of(connection, key)
 

@@ -42,7 +42,10 @@ def settle(job: Job, provider: str, outcome: Outcome, wait: UnknownWait, rng: ra
     if unknown is not None or sent:
         reason = unknown.reason if unknown is not None else "partly_sent"
         error = MessageError(
-            code="outcome_unknown", detail=f"the carrier's answer never came ({reason})", permanent=False, retryable=True
+            code="outcome_unknown",
+            detail=f"the carrier's answer never came ({reason})",
+            permanent=False,
+            retryable=True,
         )
         due_ms = outcome.at_ms + wait.ms(job.message.lane)
         return _settlement(job, provider, outcome, "unknown", error=error, due_ms=due_ms, refs=_refs(outcome))

@@ -9,7 +9,6 @@ from tidings.protocols.gsm.alphabet import GsmEncodeError
 from tidings.protocols.gsm.segments import SegmentError, Segments
 from tidings.templates.render import TemplateError, render
 
-
 #: What `Provider.plan` may raise.
 PLAN_ERRORS = (GsmEncodeError, SegmentError)
 

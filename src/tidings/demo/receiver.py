@@ -3,6 +3,7 @@
 import time
 
 from aiohttp import web
+
 from tidings_client import Event, WebhookVerificationError, verify_webhook
 
 

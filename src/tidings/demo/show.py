@@ -10,11 +10,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from tidings_client import AsyncTidings, Event, Message, TidingsError
 
 from tidings.demo.receiver import Receiver
 from tidings.demo.script import SCENES, Scene
 from tidings.demo.server import DemoServer
+from tidings_client import AsyncTidings, Event, Message, TidingsError
 
 _DEADLINE_S = 30.0
 _TICK_S = 0.1
@@ -101,9 +101,9 @@ async def _look(client: AsyncTidings, acts: list[Act], receiver: Receiver) -> No
         act.message = await client.messages.get(act.message.id)
         act.timeline = [event async for event in client.messages.events(act.message.id)]
         for event in receiver.events:
-            if event.type == "message.received" and event.data.get("in_reply_to") == act.message.id:
-                if event.data.get("text") == act.scene.answer:
-                    act.reply = event
+            told = (event.type, event.data.get("in_reply_to"), event.data.get("text"))
+            if told == ("message.received", act.message.id, act.scene.answer):
+                act.reply = event
 
 
 def _picture(acts: list[Act], receiver: Receiver) -> Group:
@@ -117,7 +117,9 @@ def _picture(acts: list[Act], receiver: Receiver) -> Group:
             mark = "[green]verified[/green]" if event.type in called else "[dim]…[/dim]"
             table.add_row(event.type, str(event.timestamp)[11:23], mark)
         if act.reply is not None:
-            table.add_row("[cyan]reply[/cyan]", str(act.reply.timestamp)[11:23], f"[cyan]{act.reply.data.get('text')}[/cyan]")
+            table.add_row(
+                "[cyan]reply[/cyan]", str(act.reply.timestamp)[11:23], f"[cyan]{act.reply.data.get('text')}[/cyan]"
+            )
         lines += [table, Text()]
     return Group(*lines)
 
@@ -142,7 +144,7 @@ def _invite(console: Console, url: str, key: str) -> None:
     console.print(
         f"\nTry it yourself (Ctrl-C ends the demo; API reference: {url}/docs):\n\n"
         f"  curl {url}/v1/messages -H 'Authorization: Bearer {key}' \\\n"
-        "       -H 'Content-Type: application/json' -d '{\"to\": \"+15005550007\", \"text\": \"Hello\"}'\n",
+        '       -H \'Content-Type: application/json\' -d \'{"to": "+15005550007", "text": "Hello"}\'\n',
         highlight=False,
         soft_wrap=True,
     )

@@ -94,7 +94,7 @@ def _check_channel(request: SendRequest) -> list[FieldError]:
     wanted = [("/channel", request.channel)] if request.channel is not None else []
     wanted += [(f"/channels/{n}", channel) for n, channel in enumerate(request.channels or [])]
     found = [
-        FieldError(pointer=pointer, code="unsupported", detail=f"channel {name!r} is not available; use \"sms\"")
+        FieldError(pointer=pointer, code="unsupported", detail=f'channel {name!r} is not available; use "sms"')
         for pointer, name in wanted
         if name != "sms"
     ]
@@ -143,14 +143,17 @@ def _check_times(request: SendRequest, now_ms: int) -> list[FieldError]:
     return found
 
 
+def _good_sender(sender: str) -> bool:
+    return sender.lstrip("+").isdigit() or (len(sender) <= 11 and sender.isascii() and sender.isprintable())
+
+
 def _check_labels(request: SendRequest) -> list[FieldError]:
     found = _too_long("/reference", request.reference, limits.REFERENCE_CHARS)
     found += _too_long("/sequence", request.sequence, limits.SEQUENCE_CHARS)
     found += _too_long("/from", request.sender, 20)
-    if request.sender is not None and not request.sender.lstrip("+").isdigit():
-        if len(request.sender) > 11 or not request.sender.isascii():
-            detail = "must be a number, or at most 11 ASCII characters (alphanumeric sender)"
-            found.append(FieldError(pointer="/from", code="invalid_sender", detail=detail))
+    if request.sender is not None and not _good_sender(request.sender):
+        detail = "must be a number, or at most 11 ASCII characters (alphanumeric sender)"
+        found.append(FieldError(pointer="/from", code="invalid_sender", detail=detail))
     if len(request.tags) > limits.TAGS:
         found.append(FieldError(pointer="/tags", code="length", detail=f"at most {limits.TAGS} tags"))
     for n, tag in enumerate(request.tags[: limits.TAGS]):

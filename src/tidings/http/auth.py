@@ -47,11 +47,13 @@ def expand(granted: list[str]) -> frozenset[str]:
 class Caller:
     """Who calls: a key, with its project, mode and scopes, and its rate bucket."""
 
-    __slots__ = ("bucket", "expires_ms", "key_id", "mode", "platform", "project", "scopes")
+    __slots__ = ("bucket", "expires_ms", "key_id", "mode", "platform", "project", "revoked", "scopes")
 
     def __init__(self, key: store.StoredKey, *, platform: bool) -> None:
-        self.key_id, self.project, self.mode = key.id, key.project, cast(Mode, key.mode)
+        self.key_id, self.project = key.id, key.project
+        self.mode: Mode = cast(Mode, key.mode)
         self.expires_ms, self.scopes, self.bucket = key.expires_ms, expand(key.scopes), Bucket()
+        self.revoked = False
         self.platform = platform and key.mode == "live" and "*" in key.scopes
 
     def require(self, scope: str) -> None:
@@ -83,7 +85,13 @@ class Keys:
     def forget(self, hashed: str) -> None:
         """Stops a key at once; also one that is being read from the store this moment."""
         self._generation += 1
-        self._cache.pop(hashed, None)
+        gone = self._cache.pop(hashed, None)
+        if gone is not None:
+            gone.revoked = True
+
+    def holds(self, caller: Caller) -> bool:
+        """Whether the key is still good: long answers ask again and again."""
+        return not caller.revoked and (caller.expires_ms is None or caller.expires_ms > self._now())
 
     async def _load(self, hashed: str) -> Caller | None:
         while True:
@@ -119,7 +127,7 @@ def new_key(token: str, project: str, name: str, scopes: list[str], now_ms: int)
 
 
 async def first_keys(engine: Engine, preset: str | None, now_ms: int) -> list[str]:
-    """Makes the first project with a live and a test key if there is none; returns those keys, to be shown once.
+    """Makes the first project with a live and a test key if there is none; returns what it made up, to be shown once.
 
     `preset` (`TIDINGS_API_KEY`) takes the place of the live (or test) key, at any start. A revoked one stays revoked.
     """
@@ -129,4 +137,4 @@ async def first_keys(engine: Engine, preset: str | None, now_ms: int) -> list[st
     rows = [new_key(token, "", "first key", ["*"], now_ms) for token in tokens]
     first = store.First(project=new_id("prj"), keys=rows, preset=preset is not None, now_ms=now_ms)
     (made,) = await engine.write(store.first, [first])
-    return tokens if made else []
+    return [token for token in tokens if token != preset] if made else []

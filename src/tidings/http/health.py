@@ -1,6 +1,7 @@
 """`/healthz`, `/readyz`, `/metrics`: for orchestrators and Prometheus."""
 
 import ipaddress
+
 from litestar import Response, Router
 
 from tidings.domain.errors import StoreError, Unauthenticated

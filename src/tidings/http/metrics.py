@@ -48,7 +48,8 @@ class Meter(Collector):
             "tidings_http_request_seconds", "From the first byte to the last", labels=("method", "route")
         )
         for (method, route), timed in self._latency.items():
-            buckets, so_far = [], 0.0
+            buckets: list[tuple[str, float]] = []
+            so_far = 0.0
             for bound, count in zip([*map(str, BOUNDS_S), "+Inf"], timed, strict=False):
                 so_far += count
                 buckets.append((bound, so_far))

@@ -7,7 +7,6 @@ from typing import Any, Final, cast
 import msgspec
 from litestar import Litestar
 
-
 from tidings.http.auth import SCOPES
 from tidings.http.problem import CODES, Problem
 from tidings.http.route import Spec, spec_of

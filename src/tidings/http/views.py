@@ -21,7 +21,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Root of the answers."""
 
 
-class AcceptedView(View):
+class AcceptedView(View, frozen=True, kw_only=True):
     """The message is durable: it survives power loss."""
 
     id: MessageId
@@ -31,7 +31,7 @@ class AcceptedView(View):
     retry_of: str | UnsetType = UNSET
 
 
-class BatchError(View):
+class BatchError(View, frozen=True, kw_only=True):
     """Why one item of a batch was not accepted."""
 
     code: str
@@ -40,7 +40,7 @@ class BatchError(View):
     errors: list[FieldError]
 
 
-class BatchItem(View):
+class BatchItem(View, frozen=True, kw_only=True):
     """One item of a batch: `id` and what follows where it was accepted, `error` alone where nothing of it was kept."""
 
     id: MessageId | UnsetType = UNSET
@@ -50,13 +50,13 @@ class BatchItem(View):
     error: BatchError | UnsetType = UNSET
 
 
-class BatchView(View):
+class BatchView(View, frozen=True, kw_only=True):
     """What became of each item, in the order of the request."""
 
     data: list[BatchItem]
 
 
-class ErrorView(View):
+class ErrorView(View, frozen=True, kw_only=True):
     """Why a message or attempt ended badly."""
 
     code: str
@@ -67,7 +67,7 @@ class ErrorView(View):
     spec: str | None
 
 
-class Engagement(View):
+class Engagement(View, frozen=True, kw_only=True):
     """What the person did with the message."""
 
     read_at: dt.datetime | None
@@ -75,7 +75,7 @@ class Engagement(View):
     unsubscribed_at: dt.datetime | None
 
 
-class AttemptView(View):
+class AttemptView(View, frozen=True, kw_only=True):
     """One try to hand the message to a carrier."""
 
     id: str
@@ -128,7 +128,7 @@ class MessageDetail(MessageView, frozen=True, kw_only=True):
     attempts: list[AttemptView]
 
 
-class EventView(View):
+class EventView(View, frozen=True, kw_only=True):
     """One thing that happened. `data` holds ids and codes only."""
 
     id: str
@@ -154,7 +154,7 @@ class InboundView(msgspec.Struct, frozen=True, kw_only=True):
     received_at: dt.datetime
 
 
-class ReceiptView(View):
+class ReceiptView(View, frozen=True, kw_only=True):
     """A carrier's receipt that matches no attempt."""
 
     id: str
@@ -167,7 +167,7 @@ class ReceiptView(View):
     received_at: dt.datetime
 
 
-class SuppressionView(View):
+class SuppressionView(View, frozen=True, kw_only=True):
     """Somebody who must not be written to. `to` is null where the person was erased."""
 
     channel: str
@@ -176,7 +176,7 @@ class SuppressionView(View):
     created_at: dt.datetime
 
 
-class KeyView(View):
+class KeyView(View, frozen=True, kw_only=True):
     """An API key without its secret; `hint` is the end of it."""
 
     id: str
@@ -196,7 +196,7 @@ class NewKeyView(KeyView, frozen=True, kw_only=True):
     key: str
 
 
-class ProjectView(View):
+class ProjectView(View, frozen=True, kw_only=True):
     """A tenant."""
 
     id: str
@@ -204,7 +204,7 @@ class ProjectView(View):
     created_at: dt.datetime
 
 
-class LinkView(View):
+class LinkView(View, frozen=True, kw_only=True):
     """One connection to a carrier."""
 
     kind: str
@@ -213,7 +213,7 @@ class LinkView(View):
     last_error: str | None = None
 
 
-class ProviderView(View):
+class ProviderView(View, frozen=True, kw_only=True):
     """A way to a carrier. `config` shows no secret. Those of `config` and `sandbox` origin are read-only."""
 
     id: str
@@ -225,7 +225,7 @@ class ProviderView(View):
     config: dict[str, Any]
 
 
-class HealthView(View):
+class HealthView(View, frozen=True, kw_only=True):
     """The process is alive."""
 
     status: str

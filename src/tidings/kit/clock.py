@@ -18,4 +18,6 @@ def rfc3339(ms: int | None) -> str | None:
         return None
     seconds, rest = divmod(ms, 1000)
     day = time.gmtime(seconds)
-    return f"{day.tm_year:04}-{day.tm_mon:02}-{day.tm_mday:02}T{day.tm_hour:02}:{day.tm_min:02}:{day.tm_sec:02}.{rest:03}Z"
+    return (
+        f"{day.tm_year:04}-{day.tm_mon:02}-{day.tm_mday:02}T{day.tm_hour:02}:{day.tm_min:02}:{day.tm_sec:02}.{rest:03}Z"
+    )

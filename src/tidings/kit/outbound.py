@@ -1,21 +1,42 @@
 """The only HTTP client. Looks at the address that is dialled, follows no redirect, waits for no one without end.
 
-What may not be dialled unless the operator allows it: private, loopback, link-local (cloud metadata among them),
-shared (CGNAT), multicast, reserved and unspecified ranges, also inside IPv4-mapped, 6to4, Teredo and NAT64 addresses.
-Source: RFC 6890 (special-purpose registries), RFC 6052 §2.1 (NAT64)
+Refused unless the operator allows it: private, loopback, link-local (cloud metadata among them), shared (CGNAT),
+multicast, reserved, documentation and unspecified ranges, also inside IPv4-mapped and NAT64 addresses, and everything
+of 6to4, Teredo and the deprecated IPv6 forms. The check is made on the socket's own address, after DNS, for every
+connection: a name that changes its answer between two look-ups gains nothing.
+Source: RFC 6890 (special-purpose registries), RFC 4291 §2.5.5, RFC 6052 §2.1 (NAT64), RFC 7526 (6to4 is obsolete)
 """
 
+import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
-from tidings.kit.limits import WEBHOOK_RESPONSE_BYTES, WEBHOOK_TIMEOUT_S
+from tidings.kit.limits import DNS_CACHE_S, DNS_THREADS, WEBHOOK_RESPONSE_BYTES, WEBHOOK_TIMEOUT_S
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(*texts: str) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+#: What `allow_private` opens: the operator's own networks. Metadata services stay shut; only `allow` opens them.
+_PRIVATE: Final = _networks(
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "100.64.0.0/10", "::1/128", "fc00::/7"
+)  # fmt: skip
+_METADATA: Final = _networks("169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.0/24")
+#: Special ranges that `ipaddress` of some Python versions calls global.
+_SPECIAL: Final = _networks("192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
+_UNICAST6: Final = ipaddress.IPv6Network("2000::/3")  # all that is assigned to the public; RFC 4291 §2.4
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -24,7 +45,7 @@ class Forbidden(OSError):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back: a status, or why there is none. `retry_after_s` is what the other side asked for."""
+    """What came back: a status, or why there is none."""
 
     status: int | None
     error: str | None = None
@@ -36,48 +57,92 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """Which addresses may be dialled."""
+    """Which addresses may be dialled. `allow_private` opens private, loopback and shared ranges, `allow` any network."""
 
     def __init__(self, *, allow_private: bool = False, allow: tuple[str, ...] = ()) -> None:
         self._allow_private = allow_private
-        self._allow: tuple[_Network, ...] = tuple(ipaddress.ip_network(text) for text in allow)
+        self._allow = _networks(*allow)
 
     def permits(self, text: str) -> bool:
-        """Whether this IP address may be dialled."""
+        """Whether this IP address may be dialled. Raises ValueError if it is none."""
         address: _Address = ipaddress.ip_address(text.split("%", 1)[0])
-        inner = [address, *_inside(address)]
-        if self._allow_private or any(one in net for one in inner for net in self._allow if net.version == one.version):
+        target = _target(address)
+        if _within(address, self._allow) or _within(target, self._allow):
             return True
-        return all(one.is_global and not one.is_multicast for one in inner)
+        if _within(target, _METADATA):
+            return False
+        return _is_public(target) or (self._allow_private and _within(target, _PRIVATE))
 
     def refusal(self, host: str) -> str | None:
         """Why a URL's host that is an IP address (or `localhost`) is refused at once; None if it may be tried."""
         name = host.strip("[]").rstrip(".").lower()
+        local = name == "localhost" or name.endswith(".localhost")
         try:
-            good = self.permits(name)
+            good = self.permits("127.0.0.1" if local else name)
         except ValueError:
-            good = self._allow_private or not (name == "localhost" or name.endswith(".localhost"))
+            return None
         return None if good else f"{host} is a private or reserved address; the operator must allow it ([webhooks] allow)"
 
 
-def _inside(address: _Address) -> list[_Address]:
-    """IPv4 addresses that an IPv6 address carries."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return []
-    found: list[_Address | None] = [address.ipv4_mapped, address.sixtofour]
-    if address.teredo is not None:
-        found += list(address.teredo)
+def _within(address: _Address, networks: tuple[_Network, ...]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
+
+
+def _target(address: _Address) -> _Address:
+    """The IPv4 address that a mapped or NAT64 address leads to; else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
     if address in _NAT64:
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [one for one in found if one is not None]
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address
+
+
+def _is_public(address: _Address) -> bool:
+    if not address.is_global or address.is_multicast or address.is_reserved or _within(address, _SPECIAL):
+        return False
+    return isinstance(address, ipaddress.IPv4Address) or address in _UNICAST6
+
+
+class _Resolver(AbstractResolver):
+    """Names are looked up in threads of its own: one that hangs holds up nothing else of the process."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of a name."""
+
+        def look_up() -> list[Any]:
+            return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, proto, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """Waits for no name that still hangs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_url = lru_cache(maxsize=4_096)(URL)  # parsing costs as much as half a call
 
 
 class Outbound:
-    """A pool of connections behind the guard. Made on the running event loop."""
+    """A pool of connections behind the guard. Made on the running event loop. No proxies, no cookies, TLS is verified."""
 
     def __init__(self, guard: Guard, *, timeout_s: float = WEBHOOK_TIMEOUT_S) -> None:
         self.guard = guard
-        connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=30, socket_factory=self._socket)
+        self._resolver = _Resolver()
+        connector = aiohttp.TCPConnector(
+            limit=0, limit_per_host=0, ttl_dns_cache=DNS_CACHE_S, resolver=self._resolver, socket_factory=self._socket
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -91,13 +156,13 @@ class Outbound:
     async def close(self) -> None:
         """Closes every connection."""
         await self._session.close()
+        await self._resolver.close()
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
         """One POST. Every failure is a value."""
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                await response.content.read(WEBHOOK_RESPONSE_BYTES)
-                if not response.content.at_eof():
+            async with self._session.post(_url(url), data=body, headers=headers, allow_redirects=False) as response:
+                if not await _read_out(response.content):
                     response.close()  # an endless body: the status is all we wanted
                 return Answer(response.status)
         except TimeoutError:
@@ -115,10 +180,25 @@ class Outbound:
         return made
 
 
+async def _read_out(content: aiohttp.StreamReader) -> bool:
+    """Reads the body away, so that the connection can be used again; False if it is longer than we read."""
+    size = 0
+    while not content.at_eof():
+        size += len(await content.readany())
+        if size > WEBHOOK_RESPONSE_BYTES:
+            return False
+    return True
+
+
 def _reason(error: Exception) -> str:
-    cause = error.__cause__
-    if isinstance(error, Forbidden) or isinstance(cause, Forbidden):
+    """A short text without the URL, which may hold a token."""
+    chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
+    if any(isinstance(one, Forbidden) for one in chain):
         return "the address is private or reserved"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "the certificate cannot be verified"
-    return f"{type(error).__name__}: {error}"[:300]
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name cannot be resolved"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:200]
+    return type(error).__name__

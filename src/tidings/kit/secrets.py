@@ -29,7 +29,11 @@ class KeyRing:
     def load(cls, path: Path) -> "KeyRing":
         """The key ring at `path`; made there, synced to disk, if there is none."""
         if not path.exists():
-            ring = {"seal": {"k1": _b64(os.urandom(32)).decode()}, "current": "k1", "lookup": _b64(os.urandom(32)).decode()}
+            ring = {
+                "seal": {"k1": _b64(os.urandom(32)).decode()},
+                "current": "k1",
+                "lookup": _b64(os.urandom(32)).decode(),
+            }
             _write_private(path, json.dumps(ring).encode())
         ring = json.loads(path.read_text())
         seal = {name: base64.b64decode(key) for name, key in ring["seal"].items()}

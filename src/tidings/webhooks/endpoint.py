@@ -1,15 +1,39 @@
 """An endpoint: where a customer wants to be called, for which types, signed with what."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tidings.kit.clock import rfc3339
 from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite.webhooks import EndpointRow
+from tidings.webhooks.sign import key_of
 
-#: Every type that may be asked for; `message.*` stands for all of a family.
-FAMILIES = ("message", "conversation", "call", "verification", "broadcast", "journey", "contact", "provider", "attempt")
+#: Every type that may be asked for. Words of None: the family's words are not fixed yet. `message.*`: all of a family.
+FAMILIES: Final[dict[str, frozenset[str] | None]] = {
+    "message": frozenset(
+        "accepted scheduled held queued sending sent delivered partially_delivered undelivered failed expired canceled"
+        " suppressed read clicked replied unsubscribed complained received receipt_overdue outcome_unknown".split()
+    ),
+    "contact": frozenset({"unsubscribed"}),
+    "provider": frozenset({"degraded", "recovered"}),
+    "webhook": frozenset({"disabled"}),
+    "attempt": None,
+    "broadcast": None,
+    "call": None,
+    "conversation": None,
+    "journey": None,
+    "verification": None,
+}
+
+
+def known_type(kind: str) -> bool:
+    """Whether events of this type (or family) can ever come."""
+    family, _, word = kind.partition(".")
+    if family not in FAMILIES or not word:
+        return False
+    words = FAMILIES[family]
+    return word == "*" or (word.replace("_", "").isalnum() if words is None else word in words)
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -44,6 +68,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     def wants(self, kind: str) -> bool:
         """Whether events of this type go there. Without types: all."""
         return not self.types or kind in self.types or kind.split(".", 1)[0] + ".*" in self.types
+
+    def keys(self, now_ms: int) -> list[bytes]:
+        """What signs now: the newest first, then those that were rotated out less than a day ago."""
+        return [key_of(one.value) for one in self.secrets if one.until_ms is None or one.until_ms > now_ms]
 
 
 def from_row(ring: KeyRing, row: EndpointRow) -> Endpoint:

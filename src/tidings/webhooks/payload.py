@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
-from tidings.domain.view import message_view
+from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
 from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite import messages, queries
@@ -18,21 +18,34 @@ def bodies(connection: Connection, ring: KeyRing, project: str, events: list[Eve
     """`{"type", "timestamp", "data"}` of each event. A read; all messages of the batch in one query."""
     ids = list({event.message for event in events if event.message is not None})
     stored = messages.load(connection, ring, project, ids)
-    views = {key: message_view(found) for key, found in stored.items()}
+    views = {key: _message(found) for key, found in stored.items()}
     rest = [key for key in ids if key not in stored]
     if rest:
         views |= {key: _inbound(found) for key, found in queries.inbound_by_id(connection, ring, project, rest).items()}
     answers: list[bytes] = []
     for event in events:
-        data: dict[str, Any] = {**views.get(event.message or "", {}), **_facts(event)}
+        view = views.get(event.message, _gone(event.message)) if event.message is not None else {}
+        data: dict[str, Any] = {**view, **_facts(event)}
         answers.append(_encode({"type": event.type, "timestamp": rfc3339(event.at_ms), "data": data}))
     return answers
+
+
+def _message(found: StoredMessage) -> dict[str, Any]:
+    view = message_view(found)
+    if found.message.personal is messages.ERASED:
+        view |= {"to": None, "from": None, "text": None, "metadata": None}
+    return view
+
+
+def _gone(message: str) -> dict[str, Any]:
+    """What is left of a message whose row is no longer there."""
+    return {"id": message, "to": None, "from": None, "text": None}
 
 
 def _inbound(item: queries.StoredInbound) -> dict[str, Any]:
     """A received message, in the words of a message."""
     return {
-        "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to,
+        "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to or None,
         "text": item.text, "in_reply_to": item.in_reply_to, "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip

@@ -1,12 +1,17 @@
 """The pump of one endpoint: follows the log with a cursor of its own, so that no endpoint waits for another.
 
-The order: read events, drop the types that are not wanted, render, call (several at once), then write the delivery rows
-and the cursor in ONE commit. A crash between a call and its commit repeats the call with the same `webhook-id`.
+Two loops. `_follow` reads events behind the cursor, calls for the wanted ones, and writes their delivery rows and the
+cursor in ONE commit: a crash between a call and its commit repeats the call with the same `webhook-id`. `_again` calls
+what is due for another try. When the endpoint stops answering, `_follow` no longer calls: it queues deliveries for
+`_again`, which probes a few of them, so that a dead endpoint costs no memory and two sockets.
 """
 
 import asyncio
+import contextlib
 import random
 import time
+
+import msgspec
 
 from tidings.bus.local import Doorbell
 from tidings.domain.event import Event
@@ -14,127 +19,192 @@ from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import (
     WEBHOOK_CONCURRENCY,
-    WEBHOOK_DISABLE_AFTER_S,
-    WEBHOOK_IDLE_S,
+    WEBHOOK_CURSOR_S,
+    WEBHOOK_PROBE_S,
+    WEBHOOK_PROBES,
     WEBHOOK_READ_EVENTS,
-    WEBHOOK_RETRY_S,
+    WEBHOOK_SCAN_EVENTS,
+    WEBHOOK_STOP_S,
 )
-from tidings.kit.outbound import Answer, Outbound
+from tidings.kit.outbound import Outbound
 from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite import webhooks as store
 from tidings.store.sqlite.engine import Connection, Engine
-from tidings.store.sqlite.webhooks import DeliveryRow, Done
+from tidings.store.sqlite.webhooks import DeliveryRow, Disable, Done
+from tidings.webhooks import retry
+from tidings.webhooks.call import Called, Caller
 from tidings.webhooks.endpoint import Endpoint
 from tidings.webhooks.payload import bodies
-from tidings.webhooks.sign import key_of, sign
 
 _SAVE_CURSOR_EVERY = 1_000  # events passed over before the cursor is written for its own sake
+_SWEEP_S = 30.0  # a lost doorbell costs one of these
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    """Wanted events with their bodies (none if no call is to be made); `upto` is how far the log was looked through."""
+
+    events: list[Event]
+    bodies: list[bytes]
+    upto: int
+
+
+class _Due(msgspec.Struct, frozen=True):
+    """Deliveries that are due, their events and bodies; those whose event is gone; when the next one is due."""
+
+    rows: list[DeliveryRow]
+    events: list[Event]
+    bodies: list[bytes]
+    lost: list[DeliveryRow]
+    next_ms: int | None
 
 
 class Pump:
-    """One endpoint's work. `run` ends when the endpoint is disabled."""
+    """One endpoint's work. `events` and `again` are its doorbells."""
 
     def __init__(
-        self, engine: Engine, ring: KeyRing, outbound: Outbound, bell: Doorbell, now: Clock, endpoint: Endpoint,
-        rng: random.Random,
-    ) -> None:  # fmt: skip
-        self._engine, self._ring, self._outbound, self._bell, self._now = engine, ring, outbound, bell, now
+        self, engine: Engine, ring: KeyRing, outbound: Outbound, now: Clock, endpoint: Endpoint, rng: random.Random
+    ) -> None:
+        self._engine, self._ring, self._now, self._rng = engine, ring, now, rng
         self.endpoint = endpoint
-        self._rng = rng
+        self.events, self.again = Doorbell(), Doorbell()
+        self._caller = Caller(outbound, endpoint, now)
         self._cursor = self._saved = endpoint.cursor
+        self._saved_at = time.monotonic()
         self._failing_since_ms = endpoint.failing_since_ms
-        self._slots = asyncio.Semaphore(WEBHOOK_CONCURRENCY)
-        self._retry_at = 0.0
+        self._ending = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until cancelled, or until the endpoint is disabled."""
-        while True:
-            if time.monotonic() >= self._retry_at and not await self._retry():
-                return
-            events = await self._engine.read(self._read)
-            if not events:
-                await self._bell.wait(WEBHOOK_IDLE_S)
-                continue
-            wanted = [event for event in events if self.endpoint.wants(event.type)]
-            self._cursor = events[-1].seq
-            if wanted:
-                if not await self._send([(event, None) for event in wanted], self._cursor):
-                    return
-            elif self._cursor - self._saved >= _SAVE_CURSOR_EVERY:
-                await self._write([], self._cursor, None)
+    async def run(self) -> str | None:
+        """Until `end`, or until the endpoint is disabled; then the reason. Raises an ExceptionGroup of StoreErrors."""
+        self._disabled: str | None = None
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._try_again())
+        if self._cursor > self._saved and self._disabled is None:
+            await self._write(Done(self.endpoint.project, self.endpoint.id, [], self._cursor, self._failing_since_ms))
+        return self._disabled
 
-    def _read(self, connection: Connection) -> list[Event]:
-        return store.events_after(connection, self.endpoint.project, self._cursor, WEBHOOK_READ_EVENTS)
+    def end(self) -> None:
+        """Ends `run` after the calls under way."""
+        self._ending.set()
+        self._caller.stop()
+        self.events.ring()
+        self.again.ring()
 
-    async def _retry(self) -> bool:
-        """Calls again what is due; False if the endpoint is disabled now."""
+    async def stop(self, task: "asyncio.Task[None]") -> None:
+        """Ends `run`, which is `task`; calls that hang are cut off."""
+        self.end()
+        await asyncio.wait({task}, timeout=WEBHOOK_STOP_S)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    # -- first calls
+
+    async def _follow(self) -> None:
+        while not self._ending.is_set():
+            batch = await self._engine.read(self._read)
+            if batch.events:
+                await self._first(batch)
+            elif batch.upto > self._cursor:
+                self._cursor = batch.upto
+                late = time.monotonic() - self._saved_at > WEBHOOK_CURSOR_S
+                if late or self._cursor - self._saved >= _SAVE_CURSOR_EVERY:
+                    await self._record([], [], self._cursor)
+            else:
+                await self.events.wait(_SWEEP_S)
+
+    def _read(self, connection: Connection) -> _Batch:
+        endpoint, cursor = self.endpoint, self._cursor
+        upto = store.scan_end(connection, endpoint.project, cursor, WEBHOOK_SCAN_EVENTS)
+        if upto <= cursor:
+            return _Batch([], [], cursor)
+        events = store.wanted(connection, endpoint.project, cursor, upto, sorted(endpoint.types), WEBHOOK_READ_EVENTS)
+        if len(events) == WEBHOOK_READ_EVENTS:
+            upto = events[-1].seq
+        rendered = [] if self._caller.failing else bodies(connection, self._ring, endpoint.project, events)
+        return _Batch(events, rendered, upto)
+
+    async def _first(self, batch: _Batch) -> None:
+        calls: list[Called] = []
         now_ms = self._now()
-        endpoint = self.endpoint
-
-        def read(connection: Connection) -> list[tuple[Event, DeliveryRow | None]]:
-            due = store.due(connection, endpoint.project, endpoint.id, now_ms, WEBHOOK_READ_EVENTS)
-            events = store.events_of(connection, endpoint.project, [row.event_seq for row in due])
-            return [(events[row.event_seq], row) for row in due if row.event_seq in events]
-
-        work = await self._engine.read(read)
-        self._retry_at = time.monotonic() + WEBHOOK_IDLE_S
-        return await self._send(work, None) if work else True
-
-    async def _send(self, work: list[tuple[Event, DeliveryRow | None]], cursor: int | None) -> bool:
-        endpoint = self.endpoint
-        events = [event for event, _ in work]
-        rendered = await self._engine.read(lambda c: bodies(c, self._ring, endpoint.project, events))
-        answers = await asyncio.gather(*(self._call(e, body) for e, body in zip(events, rendered, strict=True)))
-        rows = [self._row(event, old, *answer) for (event, old), answer in zip(work, answers, strict=True)]
-        now_ms = self._now()
-        if any(answer.ok for answer, _ in answers):
-            self._failing_since_ms = None
-        elif self._failing_since_ms is None:
-            self._failing_since_ms = now_ms
-        disable = None
-        if any(answer.status == 410 for answer, _ in answers):
-            disable = "the endpoint answered 410 Gone"
-        elif self._failing_since_ms is not None and now_ms - self._failing_since_ms > WEBHOOK_DISABLE_AFTER_S * 1000:
-            disable = "every call has failed for days"
-        await self._write(rows, cursor, disable)
-        return disable is None
-
-    async def _call(self, event: Event, body: bytes) -> tuple[Answer, int]:
-        async with self._slots:
+        if not batch.bodies or self._caller.failing:
+            where = self.endpoint.project, self.endpoint.id
+            rows = [retry.queued(*where, (e.seq, e.id, e.type), now_ms, retry.WAITING) for e in batch.events]
+            upto = batch.upto
+        else:
+            calls = await self._caller.all(batch.events, batch.bodies, WEBHOOK_CONCURRENCY)
             now_ms = self._now()
-            secrets = self.endpoint.secrets
-            keys = [key_of(one.value) for one in secrets if one.until_ms is None or one.until_ms > now_ms]
-            stamp = now_ms // 1000
-            headers = {
-                "content-type": "application/json",
-                "webhook-id": event.id,
-                "webhook-timestamp": str(stamp),
-                "webhook-signature": sign(keys, event.id, stamp, body),
-            }
-            start = time.monotonic()
-            answer = await self._outbound.post(self.endpoint.url, headers, body)
-            return answer, int((time.monotonic() - start) * 1000)
+            made = zip(batch.events, calls, strict=False)
+            rows = [retry.first(self.endpoint.id, event, called, now_ms, self._rng) for event, called in made]
+            upto = batch.upto if len(calls) == len(batch.events) else batch.events[len(calls)].seq - 1
+        if rows:
+            await self._record(rows, calls, upto)
+        self._cursor = max(self._cursor, upto)
 
-    def _row(self, event: Event, old: DeliveryRow | None, answer: Answer, latency_ms: int) -> DeliveryRow:
+    # -- further calls
+
+    async def _try_again(self) -> None:
+        while not self._ending.is_set():
+            failing = self._caller.failing
+            most = WEBHOOK_PROBES if failing else WEBHOOK_READ_EVENTS
+            due = await self._engine.read(lambda connection, most=most: self._read_due(connection, most))
+            if due.rows or due.lost:
+                width = WEBHOOK_PROBES if failing else WEBHOOK_CONCURRENCY
+                calls = await self._caller.all(due.events, due.bodies, width, probe=failing)
+                now_ms = self._now()
+                rows = [retry.after(row, called, now_ms, self._rng) for row, called in zip(due.rows, calls, strict=False)]
+                rows += [retry.lost(row, now_ms) for row in due.lost]
+                if rows:
+                    await self._record(rows, calls, None)
+                if self._caller.failing:
+                    await self._pause(WEBHOOK_PROBE_S)
+                continue
+            left_s = _SWEEP_S if due.next_ms is None else (due.next_ms - self._now()) / 1000
+            await self.again.wait(min(max(left_s, 0.01), _SWEEP_S))
+
+    def _read_due(self, connection: Connection, most: int) -> _Due:
+        project, endpoint = self.endpoint.project, self.endpoint.id
         now_ms = self._now()
-        tries = old.tries + 1 if old else 1
-        status, next_ms = "delivered", None
-        if not answer.ok:
-            status, next_ms = self._next(tries, now_ms)
-        error = None if answer.ok else answer.error or f"HTTP {answer.status}"
-        return DeliveryRow(
-            event.project, old.id if old else new_id("whd"), self.endpoint.id, event.seq, event.id, event.type, status,
-            tries, next_ms, answer.status, error, latency_ms, old.created_ms if old else now_ms, now_ms,
-        )  # fmt: skip
+        found = store.due(connection, project, endpoint, now_ms, most)
+        if not found:
+            return _Due([], [], [], [], store.next_due(connection, project, endpoint))
+        events = store.events_of(connection, project, [row.event_seq for row in found])
+        rows = [row for row in found if row.event_seq in events]
+        lost = [row for row in found if row.event_seq not in events]
+        listed = [events[row.event_seq] for row in rows]
+        return _Due(rows, listed, bodies(connection, self._ring, project, listed), lost, None)
 
-    def _next(self, tries: int, now_ms: int) -> tuple[str, int | None]:
-        if tries > len(WEBHOOK_RETRY_S):
-            return "failed", None
-        jitter = 0.9 + 0.2 * self._rng.random()
-        return "pending", now_ms + int(WEBHOOK_RETRY_S[tries - 1] * 1000 * jitter)
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
 
-    async def _write(self, rows: list[DeliveryRow], cursor: int | None, disable: str | None) -> None:
-        done = Done(self.endpoint.project, self.endpoint.id, rows, cursor, self._failing_since_ms, disable)
-        await self._engine.write(store.record, [done])
+    # -- the commit
+
+    async def _record(self, rows: list[DeliveryRow], calls: list[Called], cursor: int | None) -> None:
+        now_ms = self._now()
+        if any(called.answer.ok for called in calls):
+            self._failing_since_ms = None
+        elif calls and self._failing_since_ms is None:
+            self._failing_since_ms = now_ms
+        reason = retry.disabled(calls, self._failing_since_ms, now_ms)
+        disable = None if reason is None else Disable(reason, new_id("evt"), now_ms)
+        await self._write(
+            Done(self.endpoint.project, self.endpoint.id, rows, cursor, self._failing_since_ms, disable)
+        )
         if cursor is not None:
-            self._saved = cursor
+            self._saved, self._saved_at = cursor, time.monotonic()
+        if any(row.next_ms is not None for row in rows):
+            self.again.ring()
+        if reason is not None:
+            self._disabled = reason
+            self.end()
+
+    async def _write(self, done: Done) -> None:
+        """Also when cancelled it waits for the commit: whoever stops the pump reads a cursor that stands."""
+        write = asyncio.ensure_future(self._engine.write(store.record, [done]))
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await asyncio.wait({write})
+            raise

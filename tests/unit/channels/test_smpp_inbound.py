@@ -162,7 +162,7 @@ def test_a_receipt_without_an_id_is_counted_and_acknowledged() -> None:
 
 
 def test_data_sm() -> None:
-    body = b"\0\1\1491701234567\0\0\0" + b"12345\0" + b"\0\0\0" + b"\x04\x24\0\2Hi"
+    body = b"\0\1\1" + b"491701234567\0\0\0" + b"12345\0" + b"\0\0\0" + b"\x04\x24\0\2Hi"
     content = Bench().reader.read(DATA_SM, 1, body, Session()).content
     assert isinstance(content, InboundPart)
     assert (content.sender, content.to, content.text) == ("+491701234567", "12345", "Hi")

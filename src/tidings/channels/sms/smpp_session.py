@@ -226,6 +226,7 @@ class SmppSession(asyncio.Protocol):
             self._write(pdu(c.ENQUIRE_LINK_RESP, 0, sequence))
         elif command == c.ENQUIRE_LINK_RESP:
             self._enquiry_sent_at = None
+            self._check_link()
         elif command in _REPLIES:
             if self._reply is not None and not self._reply.done():
                 self._reply.set_result(status)
@@ -309,9 +310,13 @@ class SmppSession(asyncio.Protocol):
                 return
         else:
             wait_s = self._enquiry_sent_at + config.response_timeout_s - now
-            if wait_s <= 0 and self._reading:
+            if wait_s <= 0 and not self._reading:  # the answer may wait behind what we do not read
+                wait_s = 0.1
+            elif wait_s <= 0:
                 self.abort("enquire_link not answered")
                 return
+        if config.inactivity_s:
+            wait_s = min(wait_s, self._message_at + config.inactivity_s - now)
         self._arm("enquire", wait_s, self._check_link)
 
     def _enquire(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 from litestar import Response, Router
@@ -13,6 +13,7 @@ from tidings.domain.errors import Overloaded
 from tidings.domain.event import Event
 from tidings.domain.request import millis
 from tidings.http import paging
+from tidings.http.auth import Caller, Keys
 from tidings.http.body import invalid
 from tidings.http.problem import field_error
 from tidings.http.route import Call, answer, query_of, route, services
@@ -75,38 +76,43 @@ class Clients:
     description="Server-sent events: `id` is the sequence number, `event` the type, `data` is"
     ' `{"type","timestamp","data"}`. Send `Last-Event-ID` (or `?after=`) to go on where you stopped.',
 )  # fmt: skip
-async def stream_events(request: Call) -> Stream:  # pyright: ignore[reportArgumentType]
+async def stream_events(request: Call) -> Response[bytes]:
     """Ends when the client goes, or the server drains."""
     asked = query_of(request, StreamQuery)
     after = asked.after
     last = request.headers.get("last-event-id")
     if last is not None:
-        if not last.isdigit() or len(last) > 16:
+        if not (last.isascii() and last.isdigit()) or len(last) > 16:
             raise invalid([field_error("/Last-Event-ID", "invalid_header", "must be the `id` of an event of this stream")])
         after = int(last)
     clients: Clients = request.app.state.clients
     if clients.count >= STREAM_CLIENTS:
         raise Overloaded(f"{STREAM_CLIENTS} streams are open; try again later", status=503, retry_after_s=10)
+    if request.scope["state"].get("tidings.head"):
+        return Response(b"", media_type="text/event-stream")
     back = services(request)
     if after is None:
         after = await back.engine.read(queries.log_end)
-    body = b"" if request.scope["state"].get("tidings.head") else follow(
-        back, request, clients, request.auth.project, frozenset(asked.types), after
-    )  # fmt: skip
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return Stream(body, media_type="text/event-stream", headers=headers)
+    frames = follow(back, request, clients, request.auth, frozenset(asked.types), after)
+    return cast("Response[bytes]", Stream(frames, media_type="text/event-stream", headers=headers))
 
 
 async def follow(
-    back: Services, request: Call, clients: Clients, project: str, types: frozenset[str], after: int
+    back: Services, request: Call, clients: Clients, caller: Caller, types: frozenset[str], after: int
 ) -> AsyncIterator[bytes]:
-    """The log behind `after` as server-sent events, with a comment where nothing happens for a while."""
+    """The log behind `after` as server-sent events, with a comment where nothing happens for a while.
+
+    It ends with the key: when that is revoked, or has expired.
+    """
+    keys: Keys = request.app.state.api_keys
     bell = back.bus.subscribe("events")
     clients.count += 1
     try:
         yield b": welcome\n\n"
-        while not request.app.state.closing.is_set():
-            found = await back.engine.read(lambda c: _read(c, back, project, after))
+        while not request.app.state.closing.is_set() and keys.holds(caller):
+            start = after
+            found = await back.engine.read(lambda c: _read(c, back, caller.project, start))  # noqa: B023
             for event, body in found:
                 after = event.seq
                 if not types or event.type in types:

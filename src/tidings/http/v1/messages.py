@@ -14,7 +14,16 @@ from tidings.domain.status import MessageStatus
 from tidings.domain.view import attempt_view, message_view
 from tidings.http import accepting, paging
 from tidings.http.route import (
-    Call, answer, body_of, claim_of, key_hashes, query_of, raw_body, route, services, settle_claim,
+    Call,
+    answer,
+    body_of,
+    claim_of,
+    key_hashes,
+    query_of,
+    raw_body,
+    route,
+    services,
+    settle_claim,
 )  # fmt: skip
 from tidings.http.views import AcceptedView, BatchView, EventView, MessageDetail, MessageView, event_view
 from tidings.kit.limits import BATCH_MESSAGES, PAGE_DEFAULT, PAGE_MAX

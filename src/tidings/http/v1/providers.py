@@ -7,10 +7,18 @@ from litestar import Response, Router
 from msgspec import Meta
 
 from tidings.domain.errors import NotFound
-from tidings.http.route import (
-    Call, answer, body_of, claim_of, no_content, query_of, route, services, settle_claim,
-)  # fmt: skip
 from tidings.http.paging import decode_cursor, page
+from tidings.http.route import (
+    Call,
+    answer,
+    body_of,
+    claim_of,
+    no_content,
+    query_of,
+    route,
+    services,
+    settle_claim,
+)  # fmt: skip
 from tidings.http.v1.inbound import ListQuery
 from tidings.http.views import ProviderView
 from tidings.store.sqlite import keys as key_store

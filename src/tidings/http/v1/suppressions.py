@@ -13,7 +13,16 @@ from tidings.http import paging
 from tidings.http.body import invalid
 from tidings.http.problem import field_error
 from tidings.http.route import (
-    Call, answer, body_of, claim_of, no_content, query_of, raw_body, route, services, settle_claim,
+    Call,
+    answer,
+    body_of,
+    claim_of,
+    no_content,
+    query_of,
+    raw_body,
+    route,
+    services,
+    settle_claim,
 )  # fmt: skip
 from tidings.http.v1.inbound import ListQuery
 from tidings.http.views import SuppressionView, suppression_view

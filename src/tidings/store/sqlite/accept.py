@@ -56,7 +56,9 @@ def accept(connection: Connection, items: list[NewMessage]) -> list[Accepted]:
     return [result for result in results if result is not None]
 
 
-def _known_keys(connection: Connection, items: Iterable[NewMessage], names: list[str]) -> dict[tuple[str, str], tuple[str, str]]:
+def _known_keys(
+    connection: Connection, items: Iterable[NewMessage], names: list[str]
+) -> dict[tuple[str, str], tuple[str, str]]:
     keys = [(item.project, item.key_hash) for item in items if item.key_hash is not None]
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for name in names:

@@ -73,9 +73,7 @@ def _suppress(connection: Connection, stopped: list[tuple[Begin, str]]) -> None:
 
 def _error(reason: str) -> str:
     detail = f"the recipient is suppressed ({reason})"
-    return msgspec.json.encode(
-        {"code": "suppressed", "detail": detail, "permanent": True, "retryable": False}
-    ).decode()
+    return msgspec.json.encode({"code": "suppressed", "detail": detail, "permanent": True, "retryable": False}).decode()
 
 
 _SETTLE = """

@@ -6,7 +6,6 @@ from tidings.kit.limits import IDEMPOTENCY_DAYS
 from tidings.store.sqlite.engine import Connection
 
 
-
 def _table(now_ms: int, days_ago: int = 0) -> str:
     day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC) - dt.timedelta(days=days_ago)
     return f"idempotency_{day:%Y%m%d}"
@@ -17,7 +16,8 @@ def tables(connection: Connection, now_ms: int) -> list[str]:
     today = _table(now_ms)
     wanted = [_table(now_ms, ago) for ago in range(IDEMPOTENCY_DAYS)]
     existing = {
-        str(row[0]) for row in connection.execute("select name from sqlite_schema where name like 'idempotency\\_%' escape '\\'")
+        str(row[0])
+        for row in connection.execute("select name from sqlite_schema where name like 'idempotency\\_%' escape '\\'")
     }
     if today not in existing:
         connection.execute(

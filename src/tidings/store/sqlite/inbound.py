@@ -34,7 +34,9 @@ def keep_parts(connection: Connection, items: list[InboundPartRow]) -> list[list
 def parts_of(connection: Connection, key: PartKey) -> list[tuple[Any, ...]]:
     """(part, key_id, sealed, received_ms) of what is there, in order."""
     return list(
-        connection.execute(f"select part, key_id, sealed, received_ms from inbound_parts where {_OF} order by part", key)
+        connection.execute(
+            f"select part, key_id, sealed, received_ms from inbound_parts where {_OF} order by part", key
+        )
     )
 
 
@@ -95,10 +97,10 @@ def _insert(connection: Connection, item: InboundRow, project: str, reply: str |
     connection.execute(
         "insert into personal values (?, ?, ?, ?, ?)", (project, item.id, item.key_id, item.from_hash, item.sealed)
     )
-    data = msgspec.json.encode({"provider": item.provider, "in_reply_to": reply, "missing_parts": item.missing}).decode()
-    events: list[tuple[object, ...]] = [
-        (project, item.events[0], "message.received", item.id, item.received_ms, data)
-    ]
+    data = msgspec.json.encode(
+        {"provider": item.provider, "in_reply_to": reply, "missing_parts": item.missing}
+    ).decode()
+    events: list[tuple[object, ...]] = [(project, item.events[0], "message.received", item.id, item.received_ms, data)]
     if reply is not None:
         connection.execute(
             "update messages set replied_ms = coalesce(replied_ms, ?) where project = ? and id = ?",
@@ -121,7 +123,8 @@ def _consent(connection: Connection, item: InboundRow, project: str, reply: str 
     if item.stop != "stop":
         return []
     connection.execute(
-        "insert or ignore into suppressions values (?, 'sms', ?, 'stop', ?)", (project, item.from_hash, item.received_ms)
+        "insert or ignore into suppressions values (?, 'sms', ?, 'stop', ?)",
+        (project, item.from_hash, item.received_ms),
     )
     if reply is None:
         return [(project, item.events[2], "contact.unsubscribed", item.id, item.received_ms, None)]

@@ -73,9 +73,7 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
 
 def load(connection: Connection, ring: KeyRing, project: str, ids: list[str]) -> dict[str, StoredMessage]:
     """The messages of `project` with these ids; missing ones are absent."""
-    sql = (
-        f"select {COLUMNS} from json_each(?1) e join messages m on m.project = ?2 and m.id = e.value {JOIN}"
-    )
+    sql = f"select {COLUMNS} from json_each(?1) e join messages m on m.project = ?2 and m.id = e.value {JOIN}"
     found = connection.execute(sql, (*rows(ids), project))
     return {row[1]: stored(ring, row) for row in found}
 

@@ -40,7 +40,10 @@ def record(connection: Connection, items: list[Late]) -> list[None]:
     for item in items:
         transitions.add_events(
             connection,
-            [(project, new_id("evt"), "message.receipt_overdue", message, item.at_ms, None) for project, message in item.messages],
+            [
+                (project, new_id("evt"), "message.receipt_overdue", message, item.at_ms, None)
+                for project, message in item.messages
+            ],
         )
         connection.execute("insert or replace into cursors values (?, ?)", (_SUBSCRIBER, item.upto))
     return [None] * len(items)

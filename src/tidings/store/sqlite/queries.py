@@ -218,9 +218,7 @@ def inbound_by_id(connection: Connection, ring: KeyRing, project: str, ids: list
     return {row[0]: _inbound(ring, row) for row in found}
 
 
-def receipts(
-    connection: Connection, project: str | None, before: int | None, limit: int
-) -> list[StoredReceipt]:
+def receipts(connection: Connection, project: str | None, before: int | None, limit: int) -> list[StoredReceipt]:
     """Unmatched receipts of the project's own providers (None: of all), newest first. A read."""
     sql = (
         "select id, provider, ref, receipt, received_ms from receipts where (?1 is null or id < ?1)"

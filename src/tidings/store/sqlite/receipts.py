@@ -83,16 +83,16 @@ def apply_parked(connection: Connection, refs: list[tuple[Any, ...]]) -> None:
         )
     )
     if early:
-        connection.execute("delete from receipts where id in (select value from json_each(?))", rows([r[0] for r in early]))
+        connection.execute(
+            "delete from receipts where id in (select value from json_each(?))", rows([r[0] for r in early])
+        )
         receive(connection, [_decode(str(row[1])) for row in early])
 
 
 def match_parked_unknown(connection: Connection, provider: str, to_hash: str) -> None:
     """An attempt has become unknown: a receipt that is kept may be its own."""
     kept = list(
-        connection.execute(
-            "select id, receipt from receipts where provider = ? and to_hash = ?", (provider, to_hash)
-        )
+        connection.execute("select id, receipt from receipts where provider = ? and to_hash = ?", (provider, to_hash))
     )
     for row in kept:
         item = _decode(str(row[1]))
@@ -130,7 +130,11 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     jobs.finish(connection, [(str(project), str(message))])
     transitions.apply(
         connection,
-        [transitions.Change(project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt"))],
+        [
+            transitions.Change(
+                project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt")
+            )
+        ],
     )
     return Match(str(project), str(attempt), max(part, 0), str(message), "sent", states, int(parts))
 
@@ -210,7 +214,8 @@ def _change(item: ReceiptRow, match: Match, status: str) -> transitions.Change:
 def _read(connection: Connection, reads: list[tuple[Any, ...]]) -> None:
     for project, message, at_ms, event in reads:
         connection.execute(
-            "update messages set read_ms = ? where project = ? and id = ? and read_ms is null", (at_ms, project, message)
+            "update messages set read_ms = ? where project = ? and id = ? and read_ms is null",
+            (at_ms, project, message),
         )
         if connection.changes():
             transitions.add_events(connection, [(project, event, "message.read", message, at_ms, None)])

@@ -18,9 +18,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     data: str | None = None
 
 
-_STATUSES = (
-    "select m.project, m.id, m.status from json_each(?) e join messages m on m.project = e.value->>0 and m.id = e.value->>1"
-)
+_STATUSES = "select m.project, m.id, m.status from json_each(?) e join messages m on m.project = e.value->>0 and m.id = e.value->>1"
 _UPDATE = """
 update messages set status = e.value->>2, error = coalesce(e.value->>3, error), sent_ms = coalesce(sent_ms, e.value->>4),
   delivered_ms = coalesce(e.value->>5, delivered_ms), ended_ms = e.value->>6

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
-from tidings.store.sqlite import idempotency
+from tidings.store.sqlite import idempotency, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
 
@@ -44,6 +44,14 @@ class DeliveryRow(msgspec.Struct, frozen=True, array_like=True):
     updated_ms: int
 
 
+class Disable(msgspec.Struct, frozen=True):
+    """That an endpoint is called no more, with the event that says so."""
+
+    reason: str
+    event: str
+    at_ms: int
+
+
 class Done(msgspec.Struct, frozen=True):
     """A batch of an endpoint: its deliveries, and how far its cursor goes (None: retries, the cursor stays)."""
 
@@ -52,7 +60,7 @@ class Done(msgspec.Struct, frozen=True):
     deliveries: list[DeliveryRow]
     cursor: int | None
     failing_since_ms: int | None
-    disable: str | None = None
+    disable: Disable | None = None
 
 
 class NewEndpoint(msgspec.Struct, frozen=True):
@@ -105,51 +113,128 @@ def create(connection: Connection, items: list[NewEndpoint]) -> list[tuple[str, 
     """("new" | "replay" | "reused" | "full", id). A new endpoint hears of what happens from now on."""
     answers: list[tuple[str, str]] = []
     for item in items:
-        row = item.row
-        have = connection.execute("select count(*) from endpoints where project = ?", (row.project,)).fetchone()
-        if have is not None and have[0] >= item.most:
-            answers.append(("full", row.id))
-            continue
-        kind, resource = "new", row.id
-        if item.key_hash is not None:
-            kind, resource = idempotency.claim(
-                connection, row.project, item.key_hash, item.body_hash or "", row.id, row.created_ms
-            )
-        if kind == "new":
-            last = connection.execute("select max(seq) from events").fetchone()
-            put(connection, [msgspec.structs.replace(row, cursor=(last[0] if last else None) or 0)])
-        answers.append((kind, resource))
+        try:
+            with connection:  # a savepoint: where there is no room, the idempotency key stays free too
+                answers.append(_create(connection, item))
+        except _NoRoom:
+            answers.append(("full", item.row.id))
     return answers
 
 
-def put(connection: Connection, items: list[EndpointRow]) -> list[None]:
-    """Writes endpoints as they are."""
+class _NoRoom(Exception):
+    pass
+
+
+def _create(connection: Connection, item: NewEndpoint) -> tuple[str, str]:
+    row = item.row
+    if item.key_hash is not None:
+        kind, resource = idempotency.claim(
+            connection, row.project, item.key_hash, item.body_hash or "", row.id, row.created_ms
+        )
+        if kind != "new":
+            return kind, resource
+    have = connection.execute("select count(*) from endpoints where project = ?", (row.project,)).fetchone()
+    if have is not None and have[0] >= item.most:
+        raise _NoRoom
+    last = connection.execute("select max(seq) from events").fetchone()
+    connection.execute(
+        "insert into endpoints (project, id, key_id, sealed, types, description, status, reason, cursor,"
+        " failing_since_ms, created_ms) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.project, row.id, row.key_id, row.sealed, msgspec.json.encode(row.types).decode(), row.description,
+         row.status, row.reason, (last[0] if last else None) or 0, row.failing_since_ms, row.created_ms),
+    )  # fmt: skip
+    return "new", row.id
+
+
+def change(connection: Connection, items: list[EndpointRow]) -> list[bool]:
+    """Writes what a customer may change; the cursor is its pump's alone. False: there is no such endpoint."""
+    done: list[bool] = []
     for row in items:
         connection.execute(
-            "insert or replace into endpoints values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (row.project, row.id, row.key_id, row.sealed, msgspec.json.encode(row.types).decode(), row.description,
-             row.status, row.reason, row.cursor, row.failing_since_ms, row.created_ms),
+            "update endpoints set key_id = ?, sealed = ?, types = ?, description = ?, status = ?, reason = ?,"
+            " failing_since_ms = ? where project = ? and id = ?",
+            (row.key_id, row.sealed, msgspec.json.encode(row.types).decode(), row.description, row.status, row.reason,
+             row.failing_since_ms, row.project, row.id),
         )  # fmt: skip
-    return [None] * len(items)
+        done.append(connection.changes() == 1)
+    return done
 
 
-def delete(connection: Connection, items: list[tuple[str, str]]) -> list[bool]:
-    """Removes endpoints (project, id) with their deliveries."""
-    gone: list[bool] = []
-    for key in items:
-        connection.execute("delete from deliveries where project = ? and endpoint = ?", key)
-        connection.execute("delete from endpoints where project = ? and id = ?", key)
-        gone.append(bool(connection.changes()))
+def delete_deliveries(connection: Connection, items: list[tuple[str, str, int]]) -> list[int]:
+    """Removes up to so many deliveries of endpoints (project, id, most); how many it was."""
+    gone: list[int] = []
+    for project, endpoint_id, most in items:
+        connection.execute(
+            "delete from deliveries where (project, id) in"
+            " (select project, id from deliveries where project = ? and endpoint = ? limit ?)",
+            (project, endpoint_id, most),
+        )
+        gone.append(connection.changes())
     return gone
 
 
-def events_after(connection: Connection, project: str, cursor: int, limit: int) -> list[Event]:
-    """The project's events behind the cursor, in order. A read."""
-    found = connection.execute(
-        "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? order by seq limit ?",
-        (project, cursor, limit),
-    )
+def delete(connection: Connection, items: list[tuple[str, str]]) -> list[bool]:
+    """Removes endpoints (project, id), whose deliveries are gone. False: there is none."""
+    gone: list[bool] = []
+    for key in items:
+        connection.execute("delete from endpoints where project = ? and id = ?", key)
+        gone.append(connection.changes() == 1)
+    return gone
+
+
+def news(connection: Connection, cursor: int, limit: int) -> tuple[set[str], int]:
+    """The projects that something happened in since the cursor, and the cursor now. A read."""
+    found = list(connection.execute("select seq, project from events where seq > ? order by seq limit ?", (cursor, limit)))
+    return {str(row[1]) for row in found}, int(found[-1][0]) if found else cursor  # pyright: ignore[reportArgumentType]
+
+
+def scan_end(connection: Connection, project: str, cursor: int, limit: int) -> int:
+    """How far the project's log goes, `limit` events behind the cursor at most. A read."""
+    row = connection.execute(
+        "select seq from events where project = ? and seq > ? order by seq limit 1 offset ?", (project, cursor, limit - 1)
+    ).fetchone()
+    if row is None:
+        row = connection.execute("select max(seq) from events where project = ?", (project,)).fetchone()
+    return cursor if row is None or row[0] is None else max(cursor, int(row[0]))  # pyright: ignore[reportArgumentType]
+
+
+_BETWEEN = (
+    "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? and seq <= ?{} order by seq limit ?"
+)
+_OF_TYPES = " and (type in (select value from json_each(?)) or substr(type, 1, instr(type, '.')) || '*' in (select value from json_each(?)))"
+
+
+def wanted(connection: Connection, project: str, after: int, upto: int, types: list[str], limit: int) -> list[Event]:
+    """The project's events in (after, upto], in order; of these types (`message.*`: a family), or all if there are
+    none. A read."""
+    if not types:
+        found = connection.execute(_BETWEEN.format(""), (project, after, upto, limit))
+    else:
+        listed = rows(types)[0]
+        found = connection.execute(_BETWEEN.format(_OF_TYPES), (project, after, upto, listed, listed, limit))
     return [_event(project, row) for row in found]
+
+
+def seq_since(connection: Connection, project: str, from_ms: int) -> int:
+    """The sequence number behind which all of the project's events from a time on are found. A read.
+
+    By bisection: the log is in order of commit, and times in it are out of order by less than a minute.
+    """
+    low, high = 0, scan_end(connection, project, 0, 1 << 60)
+    sought_ms = from_ms - _DISORDER_MS
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute(
+            "select at_ms from events where project = ? and seq > ? order by seq limit 1", (project, middle)
+        ).fetchone()
+        if row is not None and row[0] < sought_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+_DISORDER_MS = 60_000
 
 
 def events_of(connection: Connection, project: str, seqs: list[int]) -> dict[int, Event]:
@@ -173,13 +258,33 @@ def record(connection: Connection, items: list[Done]) -> list[None]:
     if deliveries:
         connection.execute(_UPSERT, rows(deliveries))
     for item in items:
+        reason = None if item.disable is None else item.disable.reason
         connection.execute(
             "update endpoints set cursor = coalesce(?, cursor), failing_since_ms = ?,"
             " status = case when ? is null then status else 'disabled' end, reason = coalesce(?, reason)"
             " where project = ? and id = ?",
-            (item.cursor, item.failing_since_ms, item.disable, item.disable, item.project, item.endpoint),
+            (item.cursor, item.failing_since_ms, reason, reason, item.project, item.endpoint),
         )
+        if item.disable is not None:
+            data = msgspec.json.encode({"endpoint_id": item.endpoint, "reason": reason}).decode()
+            event = (item.project, item.disable.event, "webhook.disabled", None, item.disable.at_ms, data)
+            transitions.add_events(connection, [event])
     return [None] * len(items)
+
+
+def queue(connection: Connection, items: list[DeliveryRow]) -> list[None]:
+    """Deliveries that wait for a call."""
+    connection.execute(_UPSERT, rows(items))
+    return [None] * len(items)
+
+
+def next_due(connection: Connection, project: str, endpoint_id: str) -> int | None:
+    """When the next retry is due. A read."""
+    row = connection.execute(
+        "select min(next_ms) from deliveries where project = ? and endpoint = ? and next_ms is not null",
+        (project, endpoint_id),
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0])  # pyright: ignore[reportArgumentType]
 
 
 def due(connection: Connection, project: str, endpoint_id: str, now_ms: int, limit: int) -> list[DeliveryRow]:
@@ -206,12 +311,3 @@ def delivery(connection: Connection, project: str, delivery_id: str) -> Delivery
     """One delivery. A read."""
     row = connection.execute(f"{_DELIVERY} where project = ? and id = ?", (project, delivery_id)).fetchone()
     return None if row is None else DeliveryRow(*row)
-
-
-def since(connection: Connection, project: str, from_ms: int, limit: int) -> list[Event]:
-    """The project's events from a time on. A read."""
-    found = connection.execute(
-        "select seq, id, type, message, at_ms, data from events where project = ? and at_ms >= ? order by seq limit ?",
-        (project, from_ms, limit),
-    )
-    return [_event(project, row) for row in found]

@@ -1,0 +1,127 @@
+"""The real server, as its own process, and a caller of its API that knows nothing of Tidings but HTTP."""
+
+import http.client
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+START_S = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Api:
+    """A running server, and requests to it. `key` is the live key of the first project, `test_key` its test key."""
+
+    url: str
+    key: str
+    test_key: str = ""
+    data: Path = field(default_factory=Path)
+    pid: int = 0
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, key: str | None = "", headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own. `key`: None for none, "" for the test key (else the live one)."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key or self.test_key or self.key}")
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        if raw is not None:
+            sent.setdefault("Content-Type", "application/json")
+        where = urlsplit(self.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+        try:
+            connection.request(method, path, raw, sent)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def send(self, **fields: Any) -> Any:
+        """Sends a message that the sandbox delivers; the answer's JSON."""
+        answer = self.call("POST", "/v1/messages", {"to": "+15005550001", "text": "hello", **fields})
+        assert answer.status == 202, answer.body
+        return answer.json
+
+    def wait_for(self, message_id: str, *statuses: str, timeout_s: float = 10) -> Any:
+        """The message, once it is in one of the statuses."""
+        end_s = time.monotonic() + timeout_s
+        while True:
+            found = self.call("GET", f"/v1/messages/{message_id}").json
+            if found["status"] in statuses or time.monotonic() > end_s:
+                assert found["status"] in statuses, found
+                return found
+            time.sleep(0.02)
+
+
+def start_server(data: Path, key: str) -> tuple[subprocess.Popen[str], str]:
+    """`tidings serve` with this live key; (process, URL)."""
+    config = data.parent / f"{data.name}.toml"
+    config.write_text("[webhooks]\nallow_private = true\n")
+    command = [str(Path(sys.executable).with_name("tidings")), "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--config", str(config)],
+        env={**os.environ, "TIDINGS_API_KEY": key, "NO_COLOR": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE, stderr=(data.parent / f"{data.name}.log").open("w"), text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    end_s = time.monotonic() + START_S
+    while time.monotonic() < end_s:
+        line = process.stdout.readline()
+        if "http://" in line:
+            return process, "http://" + line.split("http://")[1].split()[0]
+        if not line and process.poll() is not None:
+            break
+    stop_server(process)
+    raise AssertionError((data.parent / f"{data.name}.log").read_text()[-4000:])
+
+
+def stop_server(process: subprocess.Popen[str]) -> None:
+    """SIGTERM, then a look whether it obeyed."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One server for the session: `url`, `key`, `test_key`, `data`. Webhooks may go to private addresses."""
+    data = tmp_path_factory.mktemp("server") / "data"
+    key = f"tk_live_{secrets.token_hex(24)}"
+    process, url = start_server(data, key)
+    api = Api(url=url, key=key, data=data, pid=process.pid)
+    made = api.call("POST", "/v1/keys", {"name": "tests", "mode": "test", "scopes": ["*"]}, key=key)
+    assert made.status == 201, made.body
+    api.test_key = made.json["key"]
+    yield api
+    stop_server(process)
