@@ -82,11 +82,12 @@ def start_server(data: Path, key: str) -> tuple[subprocess.Popen[str], str]:
     config = data.parent / f"{data.name}.toml"
     config.write_text("[webhooks]\nallow_private = true\n")
     command = [str(Path(sys.executable).with_name("tidings")), "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [*command, "--config", str(config)],
-        env={**os.environ, "TIDINGS_API_KEY": key, "NO_COLOR": "1", "COLUMNS": "200"},
-        stdout=subprocess.PIPE, stderr=(data.parent / f"{data.name}.log").open("w"), text=True,
-    )  # fmt: skip
+    with (data.parent / f"{data.name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--config", str(config)],
+            env={**os.environ, "TIDINGS_API_KEY": key, "NO_COLOR": "1", "COLUMNS": "200"},
+            stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
     assert process.stdout is not None
     end_s = time.monotonic() + START_S
     while time.monotonic() < end_s:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import smpp34
 
 from peers.carriers import NUMBER, RecordingSink, node_smsc, started, submission, until
 from tidings.channels.sms.pacing import Pacer
@@ -356,3 +357,30 @@ async def test_one_time_codes_pass_a_full_window(node_peer: Path) -> None:
         await until(lambda: len(sink.done) == 41)
         order = [line["text"] for line in smsc.of("submit")]
         assert order[8] == "code"
+
+
+async def test_smpp34_as_smsc(free_port: int) -> None:
+    server, sink, count = smpp34.Server("127.0.0.1", free_port, system_id="smsc"), RecordingSink(), 40
+    await server.start()
+    async with started(free_port, sink, window=10) as provider:
+        esme = await asyncio.wait_for(server.next(), 5)
+        assert isinstance(esme, smpp34.Esme)
+        provider.submit([submission(provider, f"a{n}", text=f"Grüße {n}") for n in range(count)])
+        for n in range(count):
+            event = await asyncio.wait_for(server.next(), 5)
+            assert isinstance(event, smpp34.SubmitSmEvent)
+            assert (event.destination_addr, event.registered_delivery) == (NUMBER[1:], 1)
+            if n == 3:
+                event.reject(smpp34.ESME_RINVDSTADR)
+            else:
+                event.accept(f"00{n:X}")
+        await until(lambda: len(sink.done) == count)
+        sent = [o.parts[0].ref for o in sink.done if isinstance(o.parts[0], PartSent)]
+        assert len(sent) == count - 1
+        text = (
+            f"id:{int(sent[-1], 16)} sub:001 dlvrd:001 submit date:2611240102 done date:2611240102 stat:DELIVRD err:000"
+        )
+        answer = await esme.deliver_sm("ACME", text.encode(), source_addr=NUMBER[1:], esm_class=4)
+        assert answer.is_success
+        assert sent[-1] in sink.receipts[0].refs
+    await server.stop()

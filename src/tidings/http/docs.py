@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any, Final
 
 from litestar import Response, Router
+from litestar.params import FromPath
 
 from tidings.domain.errors import NotFound
 from tidings.http.openapi import document
@@ -48,7 +49,7 @@ async def reference(request: Call) -> Response[bytes]:
 
 
 @route("GET", "/docs/assets/{name:str}", scope=None, summary="Parts of the reference", answers={200: str}, media="text/html")
-async def asset(request: Call, name: str) -> Response[bytes]:
+async def asset(request: Call, name: FromPath[str]) -> Response[bytes]:
     """Scripts and styles of the reference."""
     if name == "start.js":
         return _page(_START, "text/javascript")

@@ -4,7 +4,7 @@
 
     @route("POST", "/v1/things/{thing_id:str}/poke", scope="things:write", summary="Poke a thing",
            body=PokeRequest, answers={200: Thing}, problems=(404, 409))
-    async def poke(request: Call, thing_id: str) -> Response[bytes]:
+    async def poke(request: Call, thing_id: FromPath[str]) -> Response[bytes]:
         wanted = await body_of(request, PokeRequest)
         ...
         return answer(view)

@@ -33,7 +33,9 @@ def _networks(*texts: str) -> tuple[_Network, ...]:
 _PRIVATE: Final = _networks(
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "100.64.0.0/10", "::1/128", "fc00::/7"
 )  # fmt: skip
-_METADATA: Final = _networks("169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.0/24")
+_METADATA: Final = _networks(
+    "169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.0/24"
+)
 #: Special ranges that `ipaddress` of some Python versions calls global.
 _SPECIAL: Final = _networks("192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 _UNICAST6: Final = ipaddress.IPv6Network("2000::/3")  # all that is assigned to the public; RFC 4291 §2.4
@@ -81,7 +83,9 @@ class Guard:
             good = self.permits("127.0.0.1" if local else name)
         except ValueError:
             return None
-        return None if good else f"{host} is a private or reserved address; the operator must allow it ([webhooks] allow)"
+        return (
+            None if good else f"{host} is a private or reserved address; the operator must allow it ([webhooks] allow)"
+        )
 
 
 def _within(address: _Address, networks: tuple[_Network, ...]) -> bool:

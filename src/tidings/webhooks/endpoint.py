@@ -12,8 +12,11 @@ from tidings.webhooks.sign import key_of
 #: Every type that may be asked for. Words of None: the family's words are not fixed yet. `message.*`: all of a family.
 FAMILIES: Final[dict[str, frozenset[str] | None]] = {
     "message": frozenset(
-        "accepted scheduled held queued sending sent delivered partially_delivered undelivered failed expired canceled"
-        " suppressed read clicked replied unsubscribed complained received receipt_overdue outcome_unknown".split()
+        {
+            *("accepted", "scheduled", "held", "queued", "sending", "sent", "delivered", "partially_delivered"),
+            *("undelivered", "failed", "expired", "canceled", "suppressed", "read", "clicked", "replied"),
+            *("unsubscribed", "complained", "received", "receipt_overdue"),
+        }
     ),
     "contact": frozenset({"unsubscribed"}),
     "provider": frozenset({"degraded", "recovered"}),

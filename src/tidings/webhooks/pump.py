@@ -152,7 +152,9 @@ class Pump:
                 width = WEBHOOK_PROBES if failing else WEBHOOK_CONCURRENCY
                 calls = await self._caller.all(due.events, due.bodies, width, probe=failing)
                 now_ms = self._now()
-                rows = [retry.after(row, called, now_ms, self._rng) for row, called in zip(due.rows, calls, strict=False)]
+                rows = [
+                    retry.after(row, called, now_ms, self._rng) for row, called in zip(due.rows, calls, strict=False)
+                ]
                 rows += [retry.lost(row, now_ms) for row in due.lost]
                 if rows:
                     await self._record(rows, calls, None)
@@ -189,9 +191,7 @@ class Pump:
             self._failing_since_ms = now_ms
         reason = retry.disabled(calls, self._failing_since_ms, now_ms)
         disable = None if reason is None else Disable(reason, new_id("evt"), now_ms)
-        await self._write(
-            Done(self.endpoint.project, self.endpoint.id, rows, cursor, self._failing_since_ms, disable)
-        )
+        await self._write(Done(self.endpoint.project, self.endpoint.id, rows, cursor, self._failing_since_ms, disable))
         if cursor is not None:
             self._saved, self._saved_at = cursor, time.monotonic()
         if any(row.next_ms is not None for row in rows):

@@ -14,7 +14,9 @@ WAITING = "not called yet: the endpoint does not answer"
 _LOST = "the event is no longer kept"
 
 
-def queued(project: str, endpoint: str, event: tuple[int, str, str], now_ms: int, error: str | None = None) -> DeliveryRow:
+def queued(
+    project: str, endpoint: str, event: tuple[int, str, str], now_ms: int, error: str | None = None
+) -> DeliveryRow:
     """A delivery that waits for its first call, due now. `event` is (sequence number, id, type)."""
     return DeliveryRow(
         project, new_id("whd"), endpoint, *event, "pending", 0, now_ms, None, error, None, now_ms, now_ms

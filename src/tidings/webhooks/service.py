@@ -1,257 +1,161 @@
-"""Endpoints as customers manage them, and the pumps that serve them."""
+"""The pumps of all enabled endpoints: started, woken when something happened in their project, stopped."""
 
 import asyncio
 import contextlib
 import logging
 import random
-from typing import Any
-from urllib.parse import urlsplit
+import time
+from typing import cast
 
-import msgspec
-
-from tidings.bus.local import Doorbell, LocalBus
-from tidings.domain.errors import Conflict, FieldError, IdempotencyReused, InvalidRequest, NotFound, StoreError
-from tidings.kit.clock import Clock, rfc3339
-from tidings.kit.ids import new_id
-from tidings.kit.limits import WEBHOOK_ENDPOINTS, WEBHOOK_REPLAY_EVENTS, WEBHOOK_ROTATION_S
+from tidings.bus.local import LocalBus
+from tidings.domain.errors import NotFound, StoreError
+from tidings.kit.clock import Clock
+from tidings.kit.limits import WEBHOOK_GATHER_S, WEBHOOK_IDLE_S, WEBHOOK_SCAN_EVENTS
 from tidings.kit.outbound import Guard, Outbound
 from tidings.kit.secrets import KeyRing
+from tidings.store.sqlite import queries
 from tidings.store.sqlite import webhooks as store
 from tidings.store.sqlite.engine import Engine
-from tidings.store.sqlite.webhooks import DeliveryRow, Done, NewEndpoint
-from tidings.webhooks.endpoint import FAMILIES, Endpoint, Secret, from_row, to_row, view
+from tidings.store.sqlite.webhooks import EndpointRow
+from tidings.webhooks.admin import Admin
+from tidings.webhooks.endpoint import Endpoint, from_row
 from tidings.webhooks.pump import Pump
-from tidings.webhooks.sign import new_secret
 
 _log = logging.getLogger(__name__)
 _RESTART_S = 1.0
-_URL_CHARS = 2_000
-_DESCRIPTION_CHARS = 500
-Key = tuple[str, str]  # project, endpoint
 
 
-class WebhookService:
-    """One pump for each enabled endpoint."""
+class WebhookService(Admin):
+    """One pump for each enabled endpoint; a dead one slows nobody. What customers do is in `Admin`."""
 
     def __init__(
         self, engine: Engine, ring: KeyRing, bus: LocalBus, now: Clock, allow_private: bool, allow: tuple[str, ...]
     ) -> None:
-        self._engine, self._ring, self._bus, self._now = engine, ring, bus, now
-        self._guard = Guard(allow_private=allow_private, allow=allow)
+        super().__init__(engine, ring, now, Guard(allow_private=allow_private, allow=allow))
+        self._bus = bus
         self._outbound: Outbound | None = None
-        self._pumps: dict[Key, tuple[asyncio.Task[None], Doorbell]] = {}
+        self._pumps: dict[str, dict[str, Pump]] = {}  # project, endpoint
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._rng = random.Random()
 
     async def start(self) -> None:
-        """Starts the pumps of all enabled endpoints."""
-        self._outbound = Outbound(self._guard)
+        """Starts the pumps of all enabled endpoints. Raises StoreError."""
+        self._outbound = Outbound(self.guard)
+        cursor = await self._engine.read(queries.log_end)
+        self._watch = asyncio.create_task(self._watching(cursor), name="webhooks")
         for row in await self._engine.read(store.all_endpoints):
-            self._start(from_row(self._ring, row))
+            self._begin(row)
 
     async def stop(self) -> None:
-        """Stops the pumps; calls under way are cut off and will be repeated."""
-        for key in list(self._pumps):
-            await self._end(key)
+        """Stops the pumps. Calls under way get a moment, then they are cut off and made again at the next start."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        keys = [(project, endpoint) for project, pumps in self._pumps.items() for endpoint in pumps]
+        await asyncio.gather(*(self._stop_pump(*key) for key in keys))
         if self._outbound is not None:
             await self._outbound.close()
+            self._outbound = None
 
-    # -- what customers do
+    async def refresh(self, project: str, endpoint_id: str) -> None:
+        """Stops the endpoint's pump, and starts it as it is stored now."""
+        await self._stop_pump(project, endpoint_id)
+        row = await self._engine.read(lambda c: store.endpoint(c, project, endpoint_id))
+        if row is not None:
+            self._begin(row)
 
-    async def create(
-        self, project: str, url: str, types: list[str], description: str, idempotency: tuple[str, str] | None = None
-    ) -> tuple[dict[str, Any], bool]:
-        """(the view with its secret, whether it is a replay: then without). Raises InvalidRequest, IdempotencyReused."""
-        self._check(url, types, description)
-        endpoint = Endpoint(
-            project=project, id=new_id("whk"), url=url, secrets=(Secret(new_secret()),), types=frozenset(types),
-            description=description, status="enabled", reason=None, cursor=0, failing_since_ms=None, created_ms=self._now(),
-        )  # fmt: skip
-        key_hash, body_hash = idempotency or (None, None)
-        new = NewEndpoint(to_row(self._ring, endpoint), key_hash, body_hash, WEBHOOK_ENDPOINTS)
-        kind, made = (await self._engine.write(store.create, [new]))[0]
-        if kind == "full":
-            raise Conflict(f"a project has at most {WEBHOOK_ENDPOINTS} endpoints; delete one first", code="limit")
-        if kind == "reused":
-            raise IdempotencyReused("this Idempotency-Key was used with another body")
-        found = await self._get(project, made)
-        if kind == "replay":
-            return view(found), True
-        self._start(found)
-        return view(found) | {"secret": found.secrets[0].value}, False
+    # -- what `Admin` needs of the pumps
 
-    async def get(self, project: str, endpoint_id: str) -> dict[str, Any]:
-        """Raises NotFound."""
-        return view(await self._get(project, endpoint_id))
+    def _start_pump(self, endpoint: Endpoint) -> None:
+        if endpoint.status != "enabled" or self._outbound is None:
+            return
+        pump = self._make(endpoint)
+        task = asyncio.create_task(self._serve(pump), name=f"webhook:{endpoint.id}")
+        self._tasks[endpoint.id] = task
 
-    async def page(self, project: str, before: str | None, limit: int) -> list[dict[str, Any]]:
-        """Newest first."""
-        found = await self._engine.read(lambda c: store.endpoints(c, project, before, limit))
-        return [view(from_row(self._ring, row)) for row in found]
+    async def _stop_pump(self, project: str, endpoint_id: str) -> None:
+        task = self._tasks.pop(endpoint_id, None)
+        if task is not None:
+            pump = self._pumps.get(project, {}).get(endpoint_id)
+            if pump is not None:
+                await pump.stop(task)
+            else:  # disabled, or between two pumps
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._pumps.get(project, {}).pop(endpoint_id, None)
 
-    async def update(self, project: str, endpoint_id: str, changes: dict[str, Any]) -> dict[str, Any]:
-        """`url`, `types`, `description`, `status` (enabled, disabled). Raises NotFound, InvalidRequest."""
-        await self._get(project, endpoint_id)
-        await self._end((project, endpoint_id))
-        old = await self._get(project, endpoint_id)  # the pump has stopped: its cursor is still
-        status = changes.get("status", old.status)
-        types = changes.get("types")
-        new = msgspec.structs.replace(
-            old, url=changes.get("url", old.url), types=old.types if types is None else frozenset(types),
-            description=changes.get("description", old.description), status=status,
-            reason=None if status == "enabled" else old.reason,
-            failing_since_ms=None if status == "enabled" else old.failing_since_ms,
-        )  # fmt: skip
-        try:
-            self._check(new.url, sorted(new.types), new.description)
-            await self._engine.write(store.put, [to_row(self._ring, new)])
-        except BaseException:
-            new = old
-            raise
-        finally:
-            self._start(new)
-        return view(new)
-
-    async def delete(self, project: str, endpoint_id: str) -> None:
-        """Raises NotFound."""
-        await self._end((project, endpoint_id))
-        if not (await self._engine.write(store.delete, [(project, endpoint_id)]))[0]:
-            raise NotFound(f"there is no webhook endpoint {endpoint_id} in this project")
-
-    async def rotate(self, project: str, endpoint_id: str) -> dict[str, Any]:
-        """A new secret; the old one also signs for a day. Raises NotFound."""
-        await self._get(project, endpoint_id)
-        await self._end((project, endpoint_id))
-        old = await self._get(project, endpoint_id)
-        until_ms = self._now() + WEBHOOK_ROTATION_S * 1000
-        fresh = Secret(new_secret())
-        new = msgspec.structs.replace(old, secrets=(fresh, Secret(old.secrets[0].value, until_ms)))
-        await self._engine.write(store.put, [to_row(self._ring, new)])
-        self._start(new)
-        return view(new) | {"secret": fresh.value}
-
-    async def deliveries(self, project: str, endpoint_id: str, before: str | None, limit: int) -> list[dict[str, Any]]:
-        """Newest first. Raises NotFound."""
-        await self._get(project, endpoint_id)
-        found = await self._engine.read(lambda c: store.deliveries(c, project, endpoint_id, before, limit))
-        return [_delivery_view(row) for row in found]
-
-    async def delivery(self, project: str, delivery_id: str) -> dict[str, Any]:
-        """Raises NotFound."""
-        return _delivery_view(await self._delivery(project, delivery_id))
-
-    async def replay(self, project: str, delivery_id: str) -> dict[str, Any]:
-        """Calls once more, with the same `webhook-id`, as a new delivery. Raises NotFound, Conflict."""
-        old = await self._delivery(project, delivery_id)
-        endpoint = await self._get(project, old.endpoint)
-        fresh = self._again(endpoint, old.event_seq, old.event_id, old.type)
-        await self._queue(endpoint, [fresh])
-        return _delivery_view(fresh)
-
-    async def replay_since(self, project: str, endpoint_id: str, since_ms: int) -> int:
-        """Calls again for every wanted event from a time on; how many. Raises NotFound, Conflict."""
-        endpoint = await self._get(project, endpoint_id)
-        events = await self._engine.read(lambda c: store.since(c, project, since_ms, WEBHOOK_REPLAY_EVENTS))
-        rows = [self._again(endpoint, e.seq, e.id, e.type) for e in events if endpoint.wants(e.type)]
-        await self._queue(endpoint, rows)
-        return len(rows)
+    def _wake(self, project: str, endpoint_id: str) -> None:
+        pump = self._pumps.get(project, {}).get(endpoint_id)
+        if pump is not None:
+            pump.again.ring()
 
     # -- inside
 
-    def _again(self, endpoint: Endpoint, seq: int, event: str, kind: str) -> DeliveryRow:
-        now_ms = self._now()
-        return DeliveryRow(
-            endpoint.project, new_id("whd"), endpoint.id, seq, event, kind, "pending", 0, now_ms, None, None, None, now_ms,
-            now_ms,
-        )  # fmt: skip
-
-    async def _queue(self, endpoint: Endpoint, rows: list[DeliveryRow]) -> None:
-        if endpoint.status != "enabled":
-            raise Conflict("the endpoint is disabled; enable it first", code="disabled")
-        done = Done(endpoint.project, endpoint.id, rows, None, endpoint.failing_since_ms)
-        await self._engine.write(store.record, [done])
-
-    def _check(self, url: str, types: list[str], description: str) -> None:
-        errors: list[FieldError] = []
-        problem = self._url_problem(url)
-        if problem is not None:
-            errors.append(FieldError(pointer="/url", code="invalid_url", detail=problem))
-        for n, kind in enumerate(types):
-            family, _, word = kind.partition(".")
-            if family not in FAMILIES or not word:
-                detail = f"{kind!r} is no event type; for example message.delivered, or message.* for the family"
-                errors.append(FieldError(pointer=f"/types/{n}", code="unknown_type", detail=detail))
-        if len(description) > _DESCRIPTION_CHARS:
-            detail = f"at most {_DESCRIPTION_CHARS} characters"
-            errors.append(FieldError(pointer="/description", code="length", detail=detail))
-        if errors:
-            raise InvalidRequest("the endpoint cannot be used", errors=tuple(errors))
-
-    def _url_problem(self, url: str) -> str | None:
+    def _begin(self, row: EndpointRow) -> None:
         try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            return "is not a URL"
-        if parts.scheme not in ("https", "http") or not host or len(url) > _URL_CHARS or not url.isprintable():
-            return f"must be an http or https URL of at most {_URL_CHARS} characters"
-        if parts.username or parts.password or parts.fragment:
-            return "must not hold a user name, a password or a fragment"
-        return self._guard.refusal(host)
-
-    async def _get(self, project: str, endpoint_id: str) -> Endpoint:
-        row = await self._engine.read(lambda c: store.endpoint(c, project, endpoint_id))
-        if row is None:
-            raise NotFound(f"there is no webhook endpoint {endpoint_id} in this project")
-        return from_row(self._ring, row)
-
-    async def _delivery(self, project: str, delivery_id: str) -> DeliveryRow:
-        row = await self._engine.read(lambda c: store.delivery(c, project, delivery_id))
-        if row is None:
-            raise NotFound(f"there is no delivery {delivery_id} in this project")
-        return row
-
-    def _start(self, endpoint: Endpoint) -> None:
-        if endpoint.status != "enabled" or self._outbound is None:
+            endpoint = from_row(self._ring, row)
+        except Exception as error:
+            _log.error("webhook endpoint %s cannot be opened with this key ring: %s", row.id, type(error).__name__)
             return
-        key = (endpoint.project, endpoint.id)
-        bell = self._bus.subscribe("events")
-        self._pumps[key] = (asyncio.create_task(self._serve(endpoint, bell), name=f"webhook:{endpoint.id}"), bell)
+        self._start_pump(endpoint)
 
-    async def _serve(self, endpoint: Endpoint, bell: Doorbell) -> None:
-        """Runs the pump; after a failure of the store a new one goes on from the stored cursor."""
+    def _make(self, endpoint: Endpoint) -> Pump:
         assert self._outbound is not None
+        pump = Pump(self._engine, self._ring, self._outbound, self._now, endpoint, self._rng)
+        self._pumps.setdefault(endpoint.project, {})[endpoint.id] = pump
+        return pump
+
+    async def _serve(self, pump: Pump) -> None:
+        """Runs the pump; after a failure a new one goes on from the stored cursor."""
+        endpoint = pump.endpoint
         while True:
             try:
-                await Pump(self._engine, self._ring, self._outbound, bell, self._now, endpoint, self._rng).run()
-                return
-            except StoreError as error:
-                _log.warning("webhook endpoint %s waits for the store: %s", endpoint.id, error)
-                await asyncio.sleep(_RESTART_S)
-                with contextlib.suppress(StoreError):
+                reason = await pump.run()
+                break
+            except Exception as error:
+                _log.warning("the pump of webhook endpoint %s starts again after %s", endpoint.id, _causes(error))
+            await asyncio.sleep(_RESTART_S)
+            with contextlib.suppress(StoreError):
+                try:
                     endpoint = await self._get(endpoint.project, endpoint.id)
+                except NotFound:
+                    return
+                pump = self._make(endpoint)
+        if reason is not None:
+            _log.warning("webhook endpoint %s is disabled: %s", endpoint.id, reason)
+            self._pumps.get(endpoint.project, {}).pop(endpoint.id, None)
+            self._bus.ring("events")
 
-    async def _end(self, key: Key) -> None:
-        pump = self._pumps.pop(key, None)
-        if pump is None:
-            return
-        self._bus.unsubscribe("events", pump[1])
-        pump[0].cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pump[0]
+    async def _watching(self, cursor: int) -> None:
+        """One look at the log for all pumps: only those of projects that something happened in are woken."""
+        bell = self._bus.subscribe("events")
+        try:
+            while True:
+                await bell.wait(WEBHOOK_IDLE_S)
+                began = time.monotonic()
+                try:
+                    cursor = await self._look(cursor)
+                except StoreError as error:
+                    _log.warning("the event log cannot be read: %s", error)
+                await asyncio.sleep(max(0.0, WEBHOOK_GATHER_S - (time.monotonic() - began)))
+        finally:
+            self._bus.unsubscribe("events", bell)
+
+    async def _look(self, cursor: int) -> int:
+        while True:
+            since = cursor
+            projects, cursor = await self._engine.read(lambda c, at=since: store.news(c, at, WEBHOOK_SCAN_EVENTS))
+            for project in projects:
+                for pump in self._pumps.get(project, {}).values():
+                    pump.events.ring()
+            if cursor - since < WEBHOOK_SCAN_EVENTS:
+                return cursor
 
 
-def _delivery_view(row: DeliveryRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "webhook_id": row.endpoint,
-        "event_id": row.event_id,
-        "type": row.type,
-        "status": row.status,
-        "tries": row.tries,
-        "http_status": row.http_status,
-        "error": row.error,
-        "latency_ms": row.latency_ms,
-        "next_try_at": rfc3339(row.next_ms),
-        "created_at": rfc3339(row.created_ms),
-        "updated_at": rfc3339(row.updated_ms),
-    }
+def _causes(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(_causes(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions)
+    return f"{type(error).__name__}: {error}"

@@ -19,7 +19,7 @@ from tidings.protocols.smpp.pdu import Bind, Sm, encode_bind, encode_message_id,
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.sandbox.smsc_session import SmscSession
 
-ROUNDS = 4_000
+ROUNDS = 5_000
 CONFIG = {"host": "127.0.0.1", "system_id": "sandbox", "password": "sandbox"}
 BIND = pdu(c.BIND_TRANSCEIVER, 0, 1, encode_bind(Bind(system_id="sandbox", password="sandbox")))
 _RECEIPT = b"id:7 sub:001 dlvrd:001 submit date:2611240102 done date:2611240102 stat:DELIVRD err:000 text:"
@@ -33,7 +33,7 @@ SEEDS = [
     pdu(c.DELIVER_SM, 0, 4, encode_sm(_SM)),
     pdu(c.DELIVER_SM, 0, 5, encode_sm(Sm(source_addr=b"1", esm_class=4, short_message=_RECEIPT, tlvs={0x427: b"\2"}))),
     pdu(c.DELIVER_SM, 0, 6, encode_sm(Sm(source_addr=b"1", esm_class=0x40, short_message=b"\5\0\3\7\2\1x"))),
-    pdu(c.DATA_SM, 0, 7, b"\0\1\1491\0\0\0" + b"1\0\0\0\0" + b"\x04\x24\0\2Hi"),
+    pdu(c.DATA_SM, 0, 7, b"\0\1\1" + b"491\0\0\0" + b"1\0\0\0\0" + b"\x04\x24\0\2Hi"),
     pdu(c.ENQUIRE_LINK, 0, 8),
     pdu(c.ENQUIRE_LINK | c.RESP, 0, 8),
     pdu(c.GENERIC_NACK, 3, 9),
@@ -81,7 +81,7 @@ def mutated(random: Random) -> bytes:
                 del data[at]
             else:
                 data[at:at] = random.randbytes(random.randint(1, 4))
-        if random.random() < 0.9:
+        if random.random() < 0.99:
             data[:4] = len(data).to_bytes(4, "big")
         out += data
     return bytes(out)
@@ -118,11 +118,11 @@ async def test_any_bytes(make: Any, seed: int) -> None:
             if wire.closed:
                 break
         survived += not wire.closed
-        if wire.closed or random.random() < 0.02:
+        if wire.closed or random.random() < 0.1:
             session.connection_lost(None)
             session, wire = make()
             session.connection_made(cast("asyncio.Transport", wire))
-            if make is server and random.random() < 0.9:
+            if make is server and random.random() < 0.95:
                 session.data_received(BIND)
     session.connection_lost(None)
     assert survived > ROUNDS / 10, "nearly everything ended the session: the fuzzer reaches nothing"

@@ -1,6 +1,7 @@
 """The asynchronous client, on aiohttp."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
@@ -9,17 +10,16 @@ import aiohttp
 import msgspec
 
 from tidings_client import api, models
-from tidings_client.core import Call, Policy, SseParser, call, headers_of, result_of, url_of, wait_s, words
-from tidings_client.errors import ConnectionFailed, api_error
-
-_RECONNECT_S = 1.0
+from tidings_client.core import Call, Policy, base_of, headers_of, result_of, url_of, wait_s, words
+from tidings_client.errors import ConnectionFailed
+from tidings_client.stream import CONNECT_S, SILENCE_S, Follower
 
 
 class _Transport:
     """Carries calls out, with retries."""
 
     def __init__(self, key: str, base_url: str, policy: Policy) -> None:
-        self.key, self.base_url, self.policy = key, base_url, policy
+        self.key, self.base_url, self.policy = key, base_of(base_url), policy
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -34,8 +34,9 @@ class _Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def do(self, wanted: Call[Any]) -> Any:
-        """The typed answer. Raises ApiError, ConnectionFailed."""
+    async def do(self, wanted: Call[Any], retries: int | None = None) -> Any:
+        """The typed answer. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
+        policy = self.policy if retries is None else msgspec.structs.replace(self.policy, retries=retries)
         tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
         while True:
             tries += 1
@@ -47,7 +48,7 @@ class _Transport:
                     status, after, body = answer.status, answer.headers.get("Retry-After"), await answer.read()
             except (aiohttp.ClientError, TimeoutError) as error:
                 status, reason = None, str(error)
-            pause = wait_s(self.policy, tries, status, after, body)
+            pause = wait_s(policy, wanted, tries, status, after, body)
             if pause is None:
                 if status is None:
                     raise ConnectionFailed(f"no answer from {self.base_url}: {reason}")
@@ -97,7 +98,7 @@ class Messages(_Resource):
 
     def events(self, message_id: str) -> AsyncIterator[models.Event]:
         """Its timeline, oldest first."""
-        return self._transport.each(f"/v1/messages/{message_id}/events", models.Event, {})
+        return self._transport.each(api.timeline_path(message_id), models.Event, {})
 
     async def cancel(self, message_id: str) -> models.Message:
         """Stops a message that has not left."""
@@ -129,15 +130,15 @@ class Webhooks(_Resource):
         """Removes it."""
         await self._do(api.webhook("DELETE", endpoint_id))
 
-    async def rotate(self, endpoint_id: str) -> models.WebhookEndpoint:
-        """A new secret; the old one signs too for 24 hours."""
+    async def rotate_secret(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """A new secret; the old one signs too for 24 hours. Never repeated by itself: a second one would end the old."""
         return await self._do(api.webhook_rotate(endpoint_id))
 
     def deliveries(self, endpoint_id: str) -> AsyncIterator[models.Delivery]:
         """Its deliveries, newest first."""
-        return self._transport.each(f"/v1/webhooks/{endpoint_id}/deliveries", models.Delivery, {})
+        return self._transport.each(api.deliveries_path(endpoint_id), models.Delivery, {})
 
-    async def replay(self, endpoint_id: str, since: str) -> models.Replay:
+    async def replay(self, endpoint_id: str, since: str | dt.datetime) -> models.Replay:
         """Sends every wanted event since a time (RFC 3339) again."""
         return await self._do(api.webhook_replay(endpoint_id, since))
 
@@ -154,10 +155,12 @@ class Keys(_Resource):
     """`/v1/keys`."""
 
     async def create(
-        self, *, name: str, mode: str = "test", scopes: list[str] | None = None, expires_at: str | None = None
-    ) -> models.Key:
-        """Makes a key; `key` is in this answer only."""
-        return await self._do(api.key_create({"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at}))
+        self, *, name: str, scopes: list[str], mode: str = "test", expires_at: str | dt.datetime | None = None,
+        project: str | None = None,
+    ) -> models.Key:  # fmt: skip
+        """Makes a key that can do no more than this one; `key` is in this answer only. Scope `*` is everything."""
+        wanted = {"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at, "project": project}
+        return await self._do(api.key_create(wanted))
 
     async def revoke(self, key_id: str) -> None:
         """Revokes it, at once."""
@@ -212,6 +215,26 @@ class Suppressions(_Resource):
         return self._transport.each("/v1/suppressions", models.Suppression, {})
 
 
+class Projects(_Resource):
+    """`/v1/projects`: tenants. Only a live `*` key of the first project makes them."""
+
+    async def create(self, *, name: str) -> models.Project:
+        """Makes a tenant, without keys: `keys.create(project=…)` makes those."""
+        return await self._do(api.project_create(name))
+
+    def list(self) -> AsyncIterator[models.Project]:
+        """Projects that this key may see, newest first."""
+        return self._transport.each("/v1/projects", models.Project, {})
+
+
+class Receipts(_Resource):
+    """`/v1/receipts`."""
+
+    def unmatched(self) -> AsyncIterator[models.Receipt]:
+        """What carriers reported that matches no attempt, newest first."""
+        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+
+
 class AsyncTidings:
     """A client of one server with one key. Use it as a context manager, or call `close`."""
 
@@ -219,6 +242,7 @@ class AsyncTidings:
         transport = self._transport = _Transport(api_key, base_url, policy or Policy())
         self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
         self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+        self.projects, self.receipts = Projects(transport), Receipts(transport)
 
     async def __aenter__(self) -> "AsyncTidings":
         return self
@@ -236,29 +260,33 @@ class AsyncTidings:
         """What people sent, newest first."""
         return self._transport.each("/v1/inbound", models.Inbound, {})
 
-    def unmatched_receipts(self) -> AsyncIterator[models.Receipt]:
-        """Carrier receipts that match no attempt."""
-        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+    async def health(self) -> models.Health:
+        """`/readyz`, once. Raises ServerError with the reasons while the server should get no traffic."""
+        return await self._transport.do(api.ready(), retries=0)
 
     async def stream(self, types: list[str] | None = None, after: int | None = None) -> AsyncIterator[models.Event]:
-        """Events as they happen, for ever; goes on where it was when the connection breaks."""
-        parser = SseParser()
+        """Events from now on (or behind `after`, a `seq`), for ever; goes on where it was when the connection breaks.
+
+        Each comes at least once. Raises ApiError, and ConnectionFailed if the server was never reached.
+        """
         transport = self._transport
-        wanted = call("GET", "/v1/stream", query={"types": types, "after": after})
+        follower = Follower(transport.key, transport.policy, types, after)
+        url = url_of(transport.base_url, follower.call)
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         while True:
-            headers = headers_of(transport.key, wanted) | {"Accept": "text/event-stream"}
-            if parser.last_id:
-                headers["Last-Event-ID"] = parser.last_id
-            limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
             try:
-                url = url_of(transport.base_url, wanted)
-                async with transport.session.get(url, headers=headers, timeout=limit) as answer:
-                    if answer.status != 200:
-                        raise api_error(answer.status, await answer.read())
-                    async for line in answer.content:
-                        data = parser.feed(line.rstrip(b"\r\n").decode())
-                        if data is not None:
-                            yield msgspec.json.decode(data, type=models.Event)
-            except (aiohttp.ClientError, TimeoutError):
-                pass
-            await asyncio.sleep(_RECONNECT_S)
+                async with transport.session.get(
+                    url, headers=follower.headers(), timeout=limit, allow_redirects=False
+                ) as answer:
+                    if answer.status == 200:
+                        follower.opened()
+                        async for chunk in answer.content.iter_any():
+                            for event in follower.feed(chunk):
+                                yield event
+                        pause = follower.broken("the server closed the stream")
+                    else:
+                        after_s = answer.headers.get("Retry-After")
+                        pause = follower.refused(answer.status, after_s, await answer.read())
+            except (aiohttp.ClientError, TimeoutError) as error:
+                pause = follower.broken(f"{transport.base_url}: {error}")
+            await asyncio.sleep(pause)

@@ -1,5 +1,6 @@
 """Every call of the API, as data: sync and async clients carry out the same ones."""
 
+import datetime as dt
 from typing import Any
 
 from tidings_client import models
@@ -23,12 +24,12 @@ def message(message_id: str) -> Call[models.Message]:
     return call("GET", f"/v1/messages/{part(message_id)}", models.Message)
 
 
-def messages(query: dict[str, Any]) -> Call[models.Page[models.Message]]:
-    return call("GET", "/v1/messages", models.Page[models.Message], query=query)
+def timeline_path(message_id: str) -> str:
+    return f"/v1/messages/{part(message_id)}/events"
 
 
-def timeline(message_id: str, query: dict[str, Any]) -> Call[models.Page[models.Event]]:
-    return call("GET", f"/v1/messages/{part(message_id)}/events", models.Page[models.Event], query=query)
+def deliveries_path(endpoint_id: str) -> str:
+    return f"/v1/webhooks/{part(endpoint_id)}/deliveries"
 
 
 def cancel(message_id: str) -> Call[models.Message]:
@@ -54,15 +55,16 @@ def webhook(method: str, endpoint_id: str, body: Any = None) -> Call[models.Webh
 
 
 def webhook_rotate(endpoint_id: str) -> Call[models.WebhookEndpoint]:
-    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/rotate", models.WebhookEndpoint)
+    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/rotate", models.WebhookEndpoint, repeatable=False)
 
 
-def webhook_replay(endpoint_id: str, since: str) -> Call[models.Replay]:
-    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/replay", models.Replay, body={"since": since})
+def webhook_replay(endpoint_id: str, since: str | dt.datetime) -> Call[models.Replay]:
+    body = {"since": since}
+    return call("POST", f"/v1/webhooks/{part(endpoint_id)}/replay", models.Replay, body=body, repeatable=False)
 
 
 def delivery_replay(delivery_id: str) -> Call[models.Delivery]:
-    return call("POST", f"/v1/webhooks/deliveries/{part(delivery_id)}/replay", models.Delivery)
+    return call("POST", f"/v1/webhooks/deliveries/{part(delivery_id)}/replay", models.Delivery, repeatable=False)
 
 
 def key_create(body: dict[str, Any]) -> Call[models.Key]:
@@ -88,3 +90,11 @@ def suppression_add(to: str, channel: str, reason: str) -> Call[models.Suppressi
 
 def suppression_lift(to: str, channel: str) -> Call[None]:
     return call("DELETE", "/v1/suppressions", query={"to": to, "channel": channel})
+
+
+def project_create(name: str) -> Call[models.Project]:
+    return call("POST", "/v1/projects", models.Project, body={"name": name})
+
+
+def ready() -> Call[models.Health]:
+    return call("GET", "/readyz", models.Health)

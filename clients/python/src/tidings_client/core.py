@@ -1,21 +1,30 @@
 """The client without I/O: what to send, when to try again, what an answer means. Sync and async share it."""
 
+import datetime as dt
 import random
+import time
 import uuid
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from tidings_client.errors import api_error
+from tidings_client.errors import UnexpectedAnswer, api_error
 
 T = TypeVar("T")
 VERSION = "0.1.0"
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
+_NOT_ACCEPTED = frozenset({429, 503})  # api.md, "Manners": these always mean "not accepted, safe to retry"
+_RETRY_AFTER_MAX_S = 60.0
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """One request. `answer` is the type of its answer, None for none."""
+    """One request. `answer` is the type of its answer, None for none.
+
+    `repeatable`: doing it twice is the same as once, by its nature or by its idempotency key.
+    """
 
     method: str
     path: str
@@ -23,6 +32,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     body: bytes | None = None
     query: str = ""
     idempotency_key: str | None = None
+    repeatable: bool = True
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,20 +46,35 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 def call(
     method: str, path: str, answer: Any = None, *, body: Any = None, query: dict[str, Any] | None = None,
-    idempotency_key: str | None = None,
+    idempotency_key: str | None = None, repeatable: bool = True,
 ) -> Call[Any]:  # fmt: skip
-    """A call; every POST gets an idempotency key, so that a retry never does it twice."""
+    """A call; every POST gets an idempotency key, so that a retry never does it twice.
+
+    `repeatable=False` is for the few POSTs whose key the server does not keep.
+    """
     if method == "POST" and idempotency_key is None:
         idempotency_key = str(uuid.uuid4())
     given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
     return Call(
         method=method, path=path, answer=answer, body=None if body is None else msgspec.json.encode(body),
-        query=urlencode(given), idempotency_key=idempotency_key,
+        query=urlencode(given), idempotency_key=idempotency_key, repeatable=repeatable,
     )  # fmt: skip
 
 
 def _text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, (list, tuple)) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (list, tuple)):
+        return ",".join(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+
+
+def base_of(url: str) -> str:
+    """The base URL without its last slash. Raises ValueError where it is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"base_url must be like http://127.0.0.1:8300, not {url!r}")
+    return url.rstrip("/")
 
 
 def part(text: str) -> str:
@@ -73,49 +98,55 @@ def headers_of(key: str, wanted: Call[Any]) -> dict[str, str]:
 
 def url_of(base: str, wanted: Call[Any]) -> str:
     """The URL of a call."""
-    return base.rstrip("/") + wanted.path + (f"?{wanted.query}" if wanted.query else "")
+    return base + wanted.path + (f"?{wanted.query}" if wanted.query else "")
 
 
-def wait_s(policy: Policy, tries: int, status: int | None, retry_after: str | None, body: bytes = b"") -> float | None:
-    """How long to wait before the next try; None if this answer (None: no answer) is final."""
+def wait_s(
+    policy: Policy, wanted: Call[Any], tries: int, status: int | None, retry_after: str | None = None,
+    body: bytes = b"", draw: Callable[[], float] = random.random,
+) -> float | None:  # fmt: skip
+    """Seconds until the next try; None if this answer (status None: no answer) is final. `draw` gives 0 to 1."""
     again = status is None or status in _RETRYABLE or (status == 409 and b"in_flight" in body)
+    if not wanted.repeatable:
+        again = status in _NOT_ACCEPTED
     if not again or tries > policy.retries:
         return None
-    pause = min(policy.last_s, policy.first_s * 2 ** (tries - 1)) * (0.5 + random.random() / 2)
-    if retry_after is not None and retry_after.isdigit():
-        pause = max(pause, min(float(retry_after), 60.0))
-    return pause
+    return pause_s(policy, tries, retry_after, draw)
+
+
+def pause_s(policy: Policy, tries: int, retry_after: str | None, draw: Callable[[], float] = random.random) -> float:
+    """Exponential back-off with jitter, and never less than the server asks for (at most a minute)."""
+    longest_s = min(policy.last_s, policy.first_s * 2 ** min(tries - 1, 30))
+    return max(longest_s * (0.5 + draw() / 2), min(_asked_s(retry_after), _RETRY_AFTER_MAX_S))
+
+
+def _asked_s(retry_after: str | None) -> float:
+    """Source: RFC 9110 §10.2.3: seconds, or a date."""
+    if retry_after is None:
+        return 0.0
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def result_of(wanted: Call[Any], status: int, body: bytes) -> Any:
-    """The typed answer. Raises ApiError."""
+    """The typed answer. Raises ApiError, UnexpectedAnswer."""
     if not 200 <= status < 300:
         raise api_error(status, body)
-    return None if wanted.answer is None else msgspec.json.decode(body, type=wanted.answer)
+    if wanted.answer is None:
+        return None
+    try:
+        return msgspec.json.decode(body, type=wanted.answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnexpectedAnswer(
+            f"{wanted.method} {wanted.path} answered {status} with something else: {error}"
+        ) from error
 
 
 def words(request: dict[str, Any]) -> dict[str, Any]:
     """`sender` and `lane` stand for `from` and `class`, which are keywords of Python."""
     names = {"sender": "from", "lane": "class", "class_": "class", "from_": "from"}
     return {names.get(name, name): value for name, value in request.items()}
-
-
-class SseParser:
-    """Server-sent events out of lines. Source: WHATWG HTML §9.2.6"""
-
-    def __init__(self) -> None:
-        self.last_id = ""
-        self._data: list[str] = []
-
-    def feed(self, line: str) -> str | None:
-        """The data of an event at its closing empty line, else None."""
-        if line == "":
-            data, self._data = "\n".join(self._data), []
-            return data or None
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "data":
-            self._data.append(value)
-        elif name == "id":
-            self.last_id = value
-        return None

@@ -4,6 +4,7 @@
 
     TidingsError
     ├── ConnectionFailed            no answer, after all retries
+    ├── UnexpectedAnswer            a success whose body is not Tidings': a proxy in between, or another server
     ├── WebhookVerificationError    a webhook call is not what it claims to be
     └── ApiError                    the server said no; holds the problem (RFC 9457)
         ├── BadRequest              400, 413, 415, 422: `errors` names every bad field
@@ -42,7 +43,14 @@ class TidingsError(Exception):
 
 
 class ConnectionFailed(TidingsError):
-    """No answer came, after all retries. A POST was sent with an idempotency key: sending it again is safe."""
+    """No answer came, after all retries. Whether the request was carried out is not known.
+
+    To find out, send it again with the same `idempotency_key`: it is never done twice.
+    """
+
+
+class UnexpectedAnswer(TidingsError):
+    """A success whose body is not what Tidings answers: look for a proxy in between, or a wrong base_url."""
 
 
 class WebhookVerificationError(TidingsError):

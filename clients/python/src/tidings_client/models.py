@@ -95,7 +95,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened: from a timeline, the stream, or a webhook call."""
+    """One thing that happened: from a timeline, the stream, or a webhook call.
+
+    `seq` (timeline and stream only) is where to go on: `stream(after=event.seq)`.
+    """
 
     type: str
     timestamp: dt.datetime
@@ -144,6 +147,20 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
     revoked_at: dt.datetime | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant."""
+
+    id: str
+    name: str
+    created_at: dt.datetime | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `/readyz`."""
+
+    status: str
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """The synchronous client, on urllib3."""
 
+import contextlib
+import datetime as dt
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -9,21 +11,21 @@ import msgspec
 import urllib3
 
 from tidings_client import api, models
-from tidings_client.core import Call, Policy, SseParser, call, headers_of, result_of, url_of, wait_s, words
-from tidings_client.errors import ConnectionFailed, api_error
-
-_RECONNECT_S = 1.0
+from tidings_client.core import Call, Policy, base_of, headers_of, result_of, url_of, wait_s, words
+from tidings_client.errors import ConnectionFailed
+from tidings_client.stream import CONNECT_S, SILENCE_S, Follower
 
 
 class _Transport:
     """Carries calls out, with retries."""
 
     def __init__(self, key: str, base_url: str, policy: Policy) -> None:
-        self.key, self.base_url, self.policy = key, base_url, policy
+        self.key, self.base_url, self.policy = key, base_of(base_url), policy
         self.pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=urllib3.Timeout(total=policy.timeout_s))
 
-    def do(self, wanted: Call[Any]) -> Any:
-        """The typed answer. Raises ApiError, ConnectionFailed."""
+    def do(self, wanted: Call[Any], retries: int | None = None) -> Any:
+        """The typed answer. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
+        policy = self.policy if retries is None else msgspec.structs.replace(self.policy, retries=retries)
         tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
         while True:
             tries += 1
@@ -33,7 +35,7 @@ class _Transport:
                 status, after, body = answer.status, answer.headers.get("Retry-After"), answer.data
             except urllib3.exceptions.HTTPError as error:
                 reason = str(error)
-            pause = wait_s(self.policy, tries, status, after, body)
+            pause = wait_s(policy, wanted, tries, status, after, body)
             if pause is None:
                 if status is None:
                     raise ConnectionFailed(f"no answer from {self.base_url}: {reason}")
@@ -82,7 +84,7 @@ class Messages(_Resource):
 
     def events(self, message_id: str) -> Iterator[models.Event]:
         """Its timeline, oldest first."""
-        return self._transport.each(f"/v1/messages/{message_id}/events", models.Event, {})
+        return self._transport.each(api.timeline_path(message_id), models.Event, {})
 
     def cancel(self, message_id: str) -> models.Message:
         """Stops a message that has not left."""
@@ -112,15 +114,15 @@ class Webhooks(_Resource):
         """Removes it."""
         self._do(api.webhook("DELETE", endpoint_id))
 
-    def rotate(self, endpoint_id: str) -> models.WebhookEndpoint:
-        """A new secret; the old one signs too for 24 hours."""
+    def rotate_secret(self, endpoint_id: str) -> models.WebhookEndpoint:
+        """A new secret; the old one signs too for 24 hours. Never repeated by itself: a second one would end the old."""
         return self._do(api.webhook_rotate(endpoint_id))
 
     def deliveries(self, endpoint_id: str) -> Iterator[models.Delivery]:
         """Its deliveries, newest first."""
-        return self._transport.each(f"/v1/webhooks/{endpoint_id}/deliveries", models.Delivery, {})
+        return self._transport.each(api.deliveries_path(endpoint_id), models.Delivery, {})
 
-    def replay(self, endpoint_id: str, since: str) -> models.Replay:
+    def replay(self, endpoint_id: str, since: str | dt.datetime) -> models.Replay:
         """Sends every wanted event since a time (RFC 3339) again."""
         return self._do(api.webhook_replay(endpoint_id, since))
 
@@ -137,10 +139,12 @@ class Keys(_Resource):
     """`/v1/keys`."""
 
     def create(
-        self, *, name: str, mode: str = "test", scopes: list[str] | None = None, expires_at: str | None = None
-    ) -> models.Key:
-        """Makes a key; `key` is in this answer only."""
-        return self._do(api.key_create({"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at}))
+        self, *, name: str, scopes: list[str], mode: str = "test", expires_at: str | dt.datetime | None = None,
+        project: str | None = None,
+    ) -> models.Key:  # fmt: skip
+        """Makes a key that can do no more than this one; `key` is in this answer only. Scope `*` is everything."""
+        wanted = {"name": name, "mode": mode, "scopes": scopes, "expires_at": expires_at, "project": project}
+        return self._do(api.key_create(wanted))
 
     def revoke(self, key_id: str) -> None:
         """Revokes it, at once."""
@@ -195,6 +199,26 @@ class Suppressions(_Resource):
         return self._transport.each("/v1/suppressions", models.Suppression, {})
 
 
+class Projects(_Resource):
+    """`/v1/projects`: tenants. Only a live `*` key of the first project makes them."""
+
+    def create(self, *, name: str) -> models.Project:
+        """Makes a tenant, without keys: `keys.create(project=…)` makes those."""
+        return self._do(api.project_create(name))
+
+    def list(self) -> Iterator[models.Project]:
+        """Projects that this key may see, newest first."""
+        return self._transport.each("/v1/projects", models.Project, {})
+
+
+class Receipts(_Resource):
+    """`/v1/receipts`."""
+
+    def unmatched(self) -> Iterator[models.Receipt]:
+        """What carriers reported that matches no attempt, newest first."""
+        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+
+
 class Tidings:
     """A client of one server with one key. Use it as a context manager, or call `close`."""
 
@@ -202,6 +226,7 @@ class Tidings:
         transport = self._transport = _Transport(api_key, base_url, policy or Policy())
         self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
         self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+        self.projects, self.receipts = Projects(transport), Receipts(transport)
 
     def __enter__(self) -> "Tidings":
         return self
@@ -219,38 +244,32 @@ class Tidings:
         """What people sent, newest first."""
         return self._transport.each("/v1/inbound", models.Inbound, {})
 
-    def unmatched_receipts(self) -> Iterator[models.Receipt]:
-        """Carrier receipts that match no attempt."""
-        return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
+    def health(self) -> models.Health:
+        """`/readyz`, once. Raises ServerError with the reasons while the server should get no traffic."""
+        return self._transport.do(api.ready(), retries=0)
 
     def stream(self, types: list[str] | None = None, after: int | None = None) -> Iterator[models.Event]:
-        """Events as they happen, for ever; goes on where it was when the connection breaks."""
-        parser = SseParser()
+        """Events from now on (or behind `after`, a `seq`), for ever; goes on where it was when the connection breaks.
+
+        Each comes at least once. Raises ApiError, and ConnectionFailed if the server was never reached.
+        """
         transport = self._transport
-        wanted = call("GET", "/v1/stream", query={"types": types, "after": after})
+        follower = Follower(transport.key, transport.policy, types, after)
+        url = url_of(transport.base_url, follower.call)
+        limit = urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S)
         while True:
-            headers = headers_of(transport.key, wanted) | {"Accept": "text/event-stream"}
-            if parser.last_id:
-                headers["Last-Event-ID"] = parser.last_id
             try:
                 answer = transport.pool.request(
-                    "GET", url_of(transport.base_url, wanted), headers=headers, preload_content=False,
-                    timeout=urllib3.Timeout(connect=10, read=60),
-                )  # fmt: skip
-                if answer.status != 200:
-                    raise api_error(answer.status, answer.read())
-                for line in _lines(answer):
-                    data = parser.feed(line)
-                    if data is not None:
-                        yield msgspec.json.decode(data, type=models.Event)
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(_RECONNECT_S)
-
-
-def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
-    rest = b""
-    for chunk in answer.stream(65_536):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r").decode()
+                    "GET", url, headers=follower.headers(), preload_content=False, timeout=limit, redirect=False
+                )
+                with contextlib.closing(answer):
+                    if answer.status == 200:
+                        follower.opened()
+                        for chunk in answer.stream(65_536):
+                            yield from follower.feed(chunk)
+                        pause = follower.broken("the server closed the stream")
+                    else:
+                        pause = follower.refused(answer.status, answer.headers.get("Retry-After"), answer.read())
+            except urllib3.exceptions.HTTPError as error:
+                pause = follower.broken(f"{transport.base_url}: {error}")
+            time.sleep(pause)

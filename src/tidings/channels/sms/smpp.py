@@ -95,6 +95,7 @@ class SmppProvider:
     async def start(self) -> None:
         """Opens the links in the background."""
         self._task = asyncio.create_task(self._run(), name=f"smpp:{self.name}")
+        self._task.add_done_callback(_tell_failure)
 
     async def stop(self, drain_s: float) -> None:
         """Waits up to `drain_s` for answers, unbinds and closes; what was not written is to be tried again."""
@@ -357,3 +358,9 @@ class SmppProvider:
 
     def _observed_per_s(self) -> float:
         return max(self._taken[0], self._taken[1])
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """The links' task ends only when the provider is stopped or refused; anything else is a fault of ours."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("links_failed", task=task.get_name(), exc_info=error)

@@ -132,8 +132,9 @@ class SmppLink:
             if not self._stopping.is_set():
                 self._last_error = f"no answer within {config.bind_timeout_s:g} s"
             return None
-        except OSError as error:
-            self._last_error = f"cannot connect: {error.strerror or type(error).__name__}"
+        except (OSError, ValueError) as error:  # ValueError: a host name that is none
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._last_error = f"cannot connect: {reason or type(error).__name__}"
             return None
         finally:
             self._deadline = None

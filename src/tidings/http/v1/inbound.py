@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath
 
 from tidings.domain.errors import NotFound
 from tidings.http import paging
@@ -42,7 +43,7 @@ async def list_inbound(request: Call) -> Response[bytes]:
     "GET", "/v1/inbound/{inbound_id:str}", scope="messages:read", summary="Read an inbound message",
     answers={200: InboundView}, problems=(404,),
 )  # fmt: skip
-async def read_inbound(request: Call, inbound_id: str) -> Response[bytes]:
+async def read_inbound(request: Call, inbound_id: FromPath[str]) -> Response[bytes]:
     """One of them."""
     back, project = services(request), request.auth.project
     found = await back.engine.read(lambda c: queries.inbound_by_id(c, back.ring, project, [inbound_id]))

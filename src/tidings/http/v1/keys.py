@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath
 from msgspec import Meta
 
 from tidings.domain.errors import FieldError, Forbidden, NotFound
@@ -120,7 +121,7 @@ async def list_keys(request: Call) -> Response[bytes]:
 @route(
     "GET", "/v1/keys/{key_id:str}", scope="keys:read", summary="Read a key", answers={200: KeyView}, problems=(404,)
 )
-async def read_key(request: Call, key_id: str) -> Response[bytes]:
+async def read_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
     """Without its secret."""
     project = request.auth.project
     found = await services(request).engine.read(lambda c: store.get(c, project, key_id))
@@ -133,7 +134,7 @@ async def read_key(request: Call, key_id: str) -> Response[bytes]:
     "DELETE", "/v1/keys/{key_id:str}", scope="keys:write", summary="Revoke a key", answers={204: None}, problems=(404, 507),
     description="Takes effect at once. Revoking twice is the same as once.",
 )  # fmt: skip
-async def revoke_key(request: Call, key_id: str) -> Response[bytes]:
+async def revoke_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
     """The key is kept, as revoked."""
     back = services(request)
     (found,) = await back.engine.write(store.revoke, [(request.auth.project, key_id, back.now())])

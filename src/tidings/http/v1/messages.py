@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath
 from msgspec import Meta
 
 from tidings.delivery.accept import Accepted, Idempotency, Want
@@ -180,7 +181,7 @@ async def list_messages(request: Call) -> Response[bytes]:
     "GET", "/v1/messages/{message_id:str}", scope="messages:read", summary="Read a message",
     answers={200: MessageDetail}, problems=(404,),
 )  # fmt: skip
-async def read_message(request: Call, message_id: str) -> Response[bytes]:
+async def read_message(request: Call, message_id: FromPath[str]) -> Response[bytes]:
     """With its attempts and what the person did."""
     back, project = services(request), request.auth.project
     found, attempts = await back.engine.read(
@@ -195,7 +196,7 @@ async def read_message(request: Call, message_id: str) -> Response[bytes]:
     "GET", "/v1/messages/{message_id:str}/events", scope="messages:read", summary="The timeline of a message",
     query=TimelineQuery, answers={200: EventPage}, problems=(404,), description="Oldest first.",
 )  # fmt: skip
-async def message_events(request: Call, message_id: str) -> Response[bytes]:
+async def message_events(request: Call, message_id: FromPath[str]) -> Response[bytes]:
     """Its events in the order in which they were committed."""
     asked, back, project = query_of(request, TimelineQuery), services(request), request.auth.project
     after = paging.decode_number(asked.cursor) or 0
@@ -215,7 +216,7 @@ async def message_events(request: Call, message_id: str) -> Response[bytes]:
     answers={200: MessageView}, problems=(404, 409, 422), idempotent=True,
     description="Only what has not left can be canceled; canceling twice is the same as once.",
 )  # fmt: skip
-async def cancel_message(request: Call, message_id: str) -> Response[bytes]:
+async def cancel_message(request: Call, message_id: FromPath[str]) -> Response[bytes]:
     """Idempotent by nature; the key is claimed all the same, so that its reuse elsewhere is told."""
     back = services(request)
     claim = await claim_of(request, message_id)
@@ -230,7 +231,7 @@ async def cancel_message(request: Call, message_id: str) -> Response[bytes]:
     answers={202: AcceptedView}, problems=(404, 409, 422, 507), idempotent=True,
     description="Makes a NEW message with `retry_of`; the history of the old one stays.",
 )  # fmt: skip
-async def retry_message(request: Call, message_id: str) -> Response[bytes]:
+async def retry_message(request: Call, message_id: FromPath[str]) -> Response[bytes]:
     """A new message, accepted like any other."""
     back, caller = services(request), request.auth
     wanted, mode = await back.control.retry_request(caller.project, message_id)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath
 from msgspec import Meta
 
 from tidings.domain.errors import NotFound
@@ -73,7 +74,7 @@ async def create_provider(request: Call) -> Response[bytes]:
     "GET", "/v1/providers/{provider_id:str}", scope="providers:read", summary="Read a provider",
     answers={200: ProviderView}, problems=(404,), description="By id or by name.",
 )  # fmt: skip
-async def read_provider(request: Call, provider_id: str) -> Response[bytes]:
+async def read_provider(request: Call, provider_id: FromPath[str]) -> Response[bytes]:
     """One of them."""
     return answer(await services(request).providers.get(request.auth.project, provider_id))
 
@@ -82,7 +83,7 @@ async def read_provider(request: Call, provider_id: str) -> Response[bytes]:
     "DELETE", "/v1/providers/{provider_id:str}", scope="providers:write", summary="Remove a provider",
     answers={204: None}, problems=(404, 409), description="Drains it first. What waits for it goes to another one.",
 )  # fmt: skip
-async def delete_provider(request: Call, provider_id: str) -> Response[bytes]:
+async def delete_provider(request: Call, provider_id: FromPath[str]) -> Response[bytes]:
     """Only those declared over the API."""
     await services(request).providers.delete(request.auth.project, provider_id)
     return no_content()
@@ -92,7 +93,7 @@ async def delete_provider(request: Call, provider_id: str) -> Response[bytes]:
     "POST", "/v1/providers/{provider_id:str}/pause", scope="providers:write", summary="Pause a provider",
     answers={200: ProviderView}, problems=(404, 409, 422), description="Pausing twice is the same as once.",
 )  # fmt: skip
-async def pause_provider(request: Call, provider_id: str) -> Response[bytes]:
+async def pause_provider(request: Call, provider_id: FromPath[str]) -> Response[bytes]:
     """It drains, and gets nothing more."""
     return answer(await services(request).providers.pause(request.auth.project, provider_id))
 
@@ -101,7 +102,7 @@ async def pause_provider(request: Call, provider_id: str) -> Response[bytes]:
     "POST", "/v1/providers/{provider_id:str}/resume", scope="providers:write", summary="Resume a provider",
     answers={200: ProviderView}, problems=(404, 409, 422), description="Also after a refused password.",
 )  # fmt: skip
-async def resume_provider(request: Call, provider_id: str) -> Response[bytes]:
+async def resume_provider(request: Call, provider_id: FromPath[str]) -> Response[bytes]:
     """It gets messages again."""
     return answer(await services(request).providers.resume(request.auth.project, provider_id))
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath
 from msgspec import UNSET, Meta, UnsetType
 
 from tidings.domain.request import millis
@@ -13,6 +14,7 @@ from tidings.http.body import invalid
 from tidings.http.problem import field_error
 from tidings.http.route import Call, answer, body_of, claim_of, no_content, query_of, route, services
 from tidings.http.v1.inbound import ListQuery
+from tidings.kit.clock import rfc3339
 
 Types = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=50)]
 
@@ -91,9 +93,10 @@ class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events are sent again."""
+    """How many events are sent again. `next_since`: there are more; replay again from then on."""
 
     queued: int
+    next_since: dt.datetime | None
 
 
 @route(
@@ -128,7 +131,7 @@ async def list_endpoints(request: Call) -> Response[bytes]:
     "GET", "/v1/webhooks/{endpoint_id:str}", scope="webhooks:read", summary="Read a webhook endpoint",
     answers={200: EndpointView}, problems=(404,),
 )  # fmt: skip
-async def get_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
+async def get_endpoint(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """One endpoint, without its secret."""
     return answer(await services(request).webhooks.get(request.auth.project, endpoint_id))
 
@@ -137,7 +140,7 @@ async def get_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
     "PATCH", "/v1/webhooks/{endpoint_id:str}", scope="webhooks:write", summary="Change a webhook endpoint",
     body=EndpointChange, answers={200: EndpointView}, problems=(404, 422),
 )  # fmt: skip
-async def update_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
+async def update_endpoint(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """Changes what is given."""
     wanted = await body_of(request, EndpointChange)
     changes = {k: v for k, v in msgspec.structs.asdict(wanted).items() if v is not UNSET}
@@ -148,7 +151,7 @@ async def update_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
     "DELETE", "/v1/webhooks/{endpoint_id:str}", scope="webhooks:write", summary="Remove a webhook endpoint",
     answers={204: None}, problems=(404,),
 )  # fmt: skip
-async def delete_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
+async def delete_endpoint(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """Removes it with its deliveries."""
     await services(request).webhooks.delete(request.auth.project, endpoint_id)
     return no_content()
@@ -156,10 +159,10 @@ async def delete_endpoint(request: Call, endpoint_id: str) -> Response[bytes]:
 
 @route(
     "POST", "/v1/webhooks/{endpoint_id:str}/rotate", scope="webhooks:write", summary="Rotate the signing secret",
-    answers={200: NewEndpointView}, problems=(404,),
+    answers={200: NewEndpointView}, problems=(404, 409),
     description="Both secrets sign for 24 hours: change yours within that time.",
 )  # fmt: skip
-async def rotate_secret(request: Call, endpoint_id: str) -> Response[bytes]:
+async def rotate_secret(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """A new secret."""
     return answer(await services(request).webhooks.rotate(request.auth.project, endpoint_id))
 
@@ -168,7 +171,7 @@ async def rotate_secret(request: Call, endpoint_id: str) -> Response[bytes]:
     "GET", "/v1/webhooks/{endpoint_id:str}/deliveries", scope="webhooks:read", summary="List deliveries",
     query=ListQuery, answers={200: DeliveryPage}, problems=(404,),
 )  # fmt: skip
-async def list_deliveries(request: Call, endpoint_id: str) -> Response[bytes]:
+async def list_deliveries(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """One page."""
     asked = query_of(request, ListQuery)
     before = paging.decode_cursor(asked.cursor)
@@ -180,7 +183,7 @@ async def list_deliveries(request: Call, endpoint_id: str) -> Response[bytes]:
     "GET", "/v1/webhooks/deliveries/{delivery_id:str}", scope="webhooks:read", summary="Read a delivery",
     answers={200: DeliveryView}, problems=(404,),
 )  # fmt: skip
-async def get_delivery(request: Call, delivery_id: str) -> Response[bytes]:
+async def get_delivery(request: Call, delivery_id: FromPath[str]) -> Response[bytes]:
     """One delivery."""
     return answer(await services(request).webhooks.delivery(request.auth.project, delivery_id))
 
@@ -190,7 +193,7 @@ async def get_delivery(request: Call, delivery_id: str) -> Response[bytes]:
     answers={202: DeliveryView}, problems=(404, 409),
     description="A new delivery of the same event, with the same `webhook-id`.",
 )  # fmt: skip
-async def replay_delivery(request: Call, delivery_id: str) -> Response[bytes]:
+async def replay_delivery(request: Call, delivery_id: FromPath[str]) -> Response[bytes]:
     """Queues it."""
     return answer(await services(request).webhooks.replay(request.auth.project, delivery_id), 202)
 
@@ -199,13 +202,14 @@ async def replay_delivery(request: Call, delivery_id: str) -> Response[bytes]:
     "POST", "/v1/webhooks/{endpoint_id:str}/replay", scope="webhooks:write", summary="Send events again",
     body=ReplayRequest, answers={202: ReplayView}, problems=(404, 409, 422),
 )  # fmt: skip
-async def replay_since(request: Call, endpoint_id: str) -> Response[bytes]:
+async def replay_since(request: Call, endpoint_id: FromPath[str]) -> Response[bytes]:
     """Queues every wanted event from a time on."""
     wanted = await body_of(request, ReplayRequest)
     if wanted.since.tzinfo is None:
         raise invalid([field_error("/since", "time_zone", "needs a time zone, for example 2026-11-24T10:00:00Z")])
-    queued = await services(request).webhooks.replay_since(request.auth.project, endpoint_id, millis(wanted.since) or 0)
-    return answer({"queued": queued}, 202)
+    since_ms = millis(wanted.since) or 0
+    queued, next_ms = await services(request).webhooks.replay_since(request.auth.project, endpoint_id, since_ms)
+    return answer({"queued": queued, "next_since": rfc3339(next_ms)}, 202)
 
 
 router = Router(

@@ -30,6 +30,8 @@ T = TypeVar("T")
 WriteFn = Callable[[Connection, list[Any]], list[Any]]
 _encode: Final = msgspec.json.Encoder().encode
 
+_PRAGMAS: Final = ("journal_mode=wal", "wal_autocheckpoint=4000", "cache_size=-32000", "temp_store=memory")
+
 
 def rows(items: list[Any]) -> tuple[str]:
     """Rows (tuples) as the one JSON parameter of a batch statement."""
@@ -104,10 +106,9 @@ class Engine:
     def _connect(self, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) -> Connection:
         connection = Connection(str(self.path), flags=flags)
         connection.set_busy_timeout(10_000)
-        connection.execute(
-            f"pragma journal_mode=wal; pragma synchronous={self._synchronous}; pragma foreign_keys=off;"
-            "pragma wal_autocheckpoint=4000; pragma cache_size=-32000; pragma temp_store=memory"
-        )
+        for pragma in _PRAGMAS:  # one by one: a statement that gives a row holds back those behind it
+            list(connection.execute(f"pragma {pragma}"))
+        list(connection.execute(f"pragma synchronous={self._synchronous}"))
         return connection
 
     def _read(self, fn: Callable[[Connection], Any]) -> Any:

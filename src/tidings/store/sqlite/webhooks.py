@@ -184,24 +184,29 @@ def delete(connection: Connection, items: list[tuple[str, str]]) -> list[bool]:
 
 def news(connection: Connection, cursor: int, limit: int) -> tuple[set[str], int]:
     """The projects that something happened in since the cursor, and the cursor now. A read."""
-    found = list(connection.execute("select seq, project from events where seq > ? order by seq limit ?", (cursor, limit)))
+    found = list(
+        connection.execute("select seq, project from events where seq > ? order by seq limit ?", (cursor, limit))
+    )
     return {str(row[1]) for row in found}, int(found[-1][0]) if found else cursor  # pyright: ignore[reportArgumentType]
 
 
 def scan_end(connection: Connection, project: str, cursor: int, limit: int) -> int:
     """How far the project's log goes, `limit` events behind the cursor at most. A read."""
     row = connection.execute(
-        "select seq from events where project = ? and seq > ? order by seq limit 1 offset ?", (project, cursor, limit - 1)
+        "select seq from events where project = ? and seq > ? order by seq limit 1 offset ?",
+        (project, cursor, limit - 1),
     ).fetchone()
-    if row is None:
-        row = connection.execute("select max(seq) from events where project = ?", (project,)).fetchone()
-    return cursor if row is None or row[0] is None else max(cursor, int(row[0]))  # pyright: ignore[reportArgumentType]
+    return int(row[0]) if row is not None else max(cursor, _log_end(connection, project))  # pyright: ignore[reportArgumentType]
 
 
-_BETWEEN = (
-    "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? and seq <= ?{} order by seq limit ?"
-)
-_OF_TYPES = " and (type in (select value from json_each(?)) or substr(type, 1, instr(type, '.')) || '*' in (select value from json_each(?)))"
+def _log_end(connection: Connection, project: str) -> int:
+    row = connection.execute("select max(seq) from events where project = ?", (project,)).fetchone()
+    return int(row[0]) if row is not None and row[0] is not None else 0  # pyright: ignore[reportArgumentType]
+
+
+_BETWEEN = "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? and seq <= ?{} order by seq limit ?"
+_LISTED = "in (select value from json_each(?))"
+_OF_TYPES = f" and (type {_LISTED} or substr(type, 1, instr(type, '.')) || '*' {_LISTED})"
 
 
 def wanted(connection: Connection, project: str, after: int, upto: int, types: list[str], limit: int) -> list[Event]:
@@ -220,7 +225,7 @@ def seq_since(connection: Connection, project: str, from_ms: int) -> int:
 
     By bisection: the log is in order of commit, and times in it are out of order by less than a minute.
     """
-    low, high = 0, scan_end(connection, project, 0, 1 << 60)
+    low, high = 0, _log_end(connection, project)
     sought_ms = from_ms - _DISORDER_MS
     while low < high:
         middle = (low + high) // 2

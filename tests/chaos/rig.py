@@ -1,0 +1,134 @@
+"""A server that is killed and started again, an SMSC that others wrote, and the books that must balance."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import apsw
+
+from tidings.domain.status import ENDS
+
+KEY = "tk_live_" + "c" * 32
+WINDOW = 50
+
+
+class Server:
+    """`tidings serve` as its own process, against the SMSC on `smsc_port`."""
+
+    def __init__(self, folder: Path, smsc_port: int, unknown_wait_s: float) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config = folder / "tidings.toml"
+        self.config.write_text(
+            f"[delivery]\nunknown_wait_s = {unknown_wait_s}\nunknown_wait_otp_s = {unknown_wait_s}\n"
+            f'[[providers]]\nname = "node"\ntype = "sms.smpp"\nhost = "127.0.0.1"\nport = {smsc_port}\n'
+            f'system_id = "perf"\npassword = "perf"\nwindow = {WINDOW}\nreconnect_min_s = 0.05\n'
+        )
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *wrap: str, program: bool = True) -> None:
+        """Starts it, behind the words `wrap`; without `program` they already name what to run."""
+        name = [str(Path(sys.executable).with_name("tidings"))] if program else []
+        command = [*wrap, *name, "serve", "--data", str(self.folder / "data")]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command, "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config), stdout=log, stderr=log,
+                env={**os.environ, "TIDINGS_API_KEY": KEY},
+            )  # fmt: skip
+        async with asyncio.timeout(30):
+            while True:
+                assert self.process.returncode is None, (self.folder / "server.log").read_text()[-2000:]
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.02)
+
+    async def end(self, number: int = signal.SIGTERM) -> None:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+            await self.process.wait()
+
+    async def end_tree(self) -> None:
+        """Ends the program that a tracer started, and so the tracer."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGTERM)
+        await self.process.wait()
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """A look into the database, beside the server."""
+        connection = apsw.Connection(str(self.folder / "data" / "tidings.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(5000)
+        with contextlib.closing(connection):
+            return list(connection.execute(sql, values))
+
+
+class Load:
+    """Sends numbered messages, each once; `accepted` are those that got their 202."""
+
+    def __init__(self, url: str, on_unknown: str) -> None:
+        self.url, self.on_unknown = url, on_unknown
+        self.accepted: set[int] = set()
+        self.next = 0
+
+    async def run(self, count: int, callers: int = 16) -> None:
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+            await asyncio.gather(*(self._caller(session, count) for _ in range(callers)))
+
+    async def _caller(self, session: aiohttp.ClientSession, count: int) -> None:
+        while self.next < count:
+            number, self.next = self.next, self.next + 1
+            body = {"to": f"+4471{number:08}", "from": "12345", "text": f"SEQ{number}X", "on_unknown": self.on_unknown}
+            while not await self._once(session, number, body):
+                await asyncio.sleep(0.02)
+
+    async def _once(self, session: aiohttp.ClientSession, number: int, body: dict[str, Any]) -> bool:
+        """False if it surely was not accepted: refused, or nobody listens."""
+        try:
+            async with session.post(f"{self.url}/v1/messages", json=body) as answer:
+                if answer.status == 202:
+                    self.accepted.add(number)
+                return answer.status not in (429, 503)
+        except aiohttp.ClientConnectorError:
+            return False
+        except (aiohttp.ClientError, OSError):
+            return True  # it may have been accepted: never sent twice
+
+
+async def kill_at_random(server: Server, load: Load, count: int, kills: int, seed: int) -> int:
+    """Kills the server `kills` times while the load runs; how often it really did."""
+    rng = random.Random(seed)
+    marks = sorted(rng.uniform(0.05, 0.95) * count for _ in range(kills))
+    done = 0
+    for mark in marks:
+        while load.next < mark:
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(rng.uniform(0, 0.05))
+        await server.end(signal.SIGKILL)
+        done += 1
+        await server.start()
+    return done
+
+
+async def settled(server: Server, deadline_s: float) -> bool:
+    """Waits until every stored message is `sent` or at an end."""
+    marks = ", ".join(f"'{status}'" for status in [*ENDS, "sent", "partially_delivered"])
+    async with asyncio.timeout(deadline_s):
+        while server.rows(f"select count(*) from messages where status not in ({marks})") != [(0,)]:
+            await asyncio.sleep(0.1)
+    return True

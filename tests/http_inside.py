@@ -1,0 +1,119 @@
+"""The whole application within the test's own process: for tests that patch a protection out, or compare two of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidings.channels.contract import ProviderSpec
+from tidings.delivery.node import Node
+from tidings.http.app import Server, create_app
+from tidings.http.auth import first_keys
+from tidings.http.services import Services
+from tidings.kit.clock import wall_ms
+from tidings.kit.secrets import KeyRing
+from tidings.sandbox.sms import SandboxSmsc
+from tidings.store.sqlite.engine import Engine
+from tidings.store.sqlite.migrate import migrate
+from tidings.webhooks.service import WebhookService
+
+LOGIN = "sandbox"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Inside:
+    """The application, its services, and the keys of the first project."""
+
+    services: Services
+    app: Server
+    live_key: str
+    test_key: str
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None,
+        app: Any = None, patience_s: float = 10.0,
+    ) -> Answer:  # fmt: skip
+        """One request, as ASGI. A stream is read for `patience_s`, then the caller goes away."""
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        sent = {"content-type": "application/json", "content-length": str(len(raw))} if raw else {}
+        if key is not None:
+            sent["authorization"] = f"Bearer {key}"
+        sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        target, _, query = path.partition("?")
+        scope: dict[str, Any] = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": target,
+            "raw_path": target.encode(), "query_string": query.encode(), "root_path": "", "scheme": "http",
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {},
+        }  # fmt: skip
+        return await _exchange(app or self.app, scope, raw, patience_s)
+
+
+async def _exchange(app: Any, scope: dict[str, Any], raw: bytes, patience_s: float) -> Answer:
+    gone = asyncio.Event()
+    pending = [{"type": "http.request", "body": raw, "more_body": False}]
+    messages: list[Any] = []
+
+    async def receive() -> Any:
+        if pending:
+            return pending.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    task = asyncio.create_task(app(scope, receive, send))
+    done, _ = await asyncio.wait([task], timeout=patience_s)
+    if not done:
+        gone.set()
+        await asyncio.wait_for(task, 5)
+    task.result()
+    start = messages[0]
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Answer(start["status"], headers, b"".join(message.get("body", b"") for message in messages[1:]))
+
+
+@asynccontextmanager
+async def inside(folder: Path) -> AsyncIterator[Inside]:
+    """Everything but the socket: store, delivery with the sandbox carrier, webhooks, application."""
+    engine = Engine(folder / "tidings.db")
+    engine.open()
+    migrate(engine.writer)
+    engine.start()
+    ring = KeyRing.load(folder / "keys.json")
+    keys = await first_keys(engine, None, wall_ms())
+    sandbox = SandboxSmsc(system_id=LOGIN, password=LOGIN, receipt_delay_s=0.01)
+    await sandbox.start()
+    config = {"host": "127.0.0.1", "port": sandbox.port, "system_id": LOGIN, "password": LOGIN}
+    node = Node(engine, ring)
+    webhooks = WebhookService(engine, ring, node.bus, wall_ms, True, ())
+    try:
+        await node.start([ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")])
+        await webhooks.start()
+        services = Services(
+            engine=engine, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
+            providers=node.providers, webhooks=webhooks,
+        )  # fmt: skip
+        yield Inside(services, create_app(services), keys[0], keys[1])
+    finally:
+        await node.stop(1.0)
+        await webhooks.stop()
+        await sandbox.stop()
+        engine.close()
