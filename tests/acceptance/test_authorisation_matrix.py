@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from http_inside import Answer, Inside, inside
 
 #: Routes that need no key, on purpose.
@@ -196,8 +197,10 @@ async def test_without_the_filter_in_reads_the_matrix_finds_leaks(house: House, 
 
     monkeypatch.setattr(engine, "read", sabotaged)
     found = await leaks(house)
-    for path in ("/v1/messages", "/v1/messages/{message_id}", "/v1/messages/{message_id}/events", "/v1/events", "/v1/inbound",
-                 "/v1/inbound/{inbound_id}", "/v1/keys", "/v1/keys/{key_id}", "/v1/stream?after=0", "/v1/suppressions"):  # fmt: skip
+    for path in (
+        "/v1/messages", "/v1/messages/{message_id}", "/v1/messages/{message_id}/events", "/v1/events", "/v1/inbound",
+        "/v1/inbound/{inbound_id}", "/v1/keys", "/v1/keys/{key_id}", "/v1/stream?after=0", "/v1/suppressions",
+    ):  # fmt: skip
         assert any(leak.startswith(f"GET {path}") for leak in found), f"the matrix is blind to {path}: {found}"
 
 

@@ -1,12 +1,15 @@
 """Keys and providers."""
 
+import datetime as dt
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tidings.commands.session import DEFAULT_URL, AsJson, Failure, Key, Url, client, console, show_json
+from tidings_client import Link
 
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 providers = typer.Typer(no_args_is_help=True, help="Carriers.")
@@ -17,7 +20,7 @@ def keys_create(
     name: str,
     mode: Annotated[str, typer.Option(help="live or test")] = "test",
     scope: Annotated[
-        list[str] | None, typer.Option(help="May be repeated; without it: what your own key may do.")
+        list[str] | None, typer.Option(help="May be repeated; without it `*`, everything (your own key needs it too).")
     ] = None,
     url: Url = DEFAULT_URL,
     key: Key = "",
@@ -25,15 +28,11 @@ def keys_create(
 ) -> None:
     """Make a key. It is shown this once."""
     with client(url, key) as session:
-        made = (
-            session.keys.create(name=name, mode=mode, scopes=scope)
-            if scope
-            else session.keys.create(name=name, mode=mode)
-        )
+        made = session.keys.create(name=name, mode=mode, scopes=scope or ["*"])
     if as_json:
         show_json(made)
     else:
-        console.print(f"{made.id}  {made.key}", highlight=False)
+        print(f"{made.id}  {made.key}")
 
 
 @keys.command("list")
@@ -115,5 +114,6 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, (list, tuple)):
         return ", ".join(_cell(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
-    state, kind = getattr(value, "state", None), getattr(value, "kind", None)
-    return f"{kind} {state}" if state else str(value)
+    if isinstance(value, Link):
+        return escape(f"{value.kind} {value.state}" + (f" ({value.last_error})" if value.last_error else ""))
+    return escape(f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, dt.datetime) else str(value))

@@ -15,9 +15,11 @@ _ENDS = {"delivered", "partially_delivered", "undelivered", "failed", "expired",
 
 def send(
     to: Annotated[str, typer.Argument(help="The recipient, in E.164 form: +14155550123.")],
-    text: Annotated[str, typer.Argument(help="The text; Liquid if --data is given.")],
+    text: Annotated[str | None, typer.Argument(help="The text; Liquid if --data is given.")] = None,
     sender: Annotated[str | None, typer.Option("--from", help="Number or name that it comes from.")] = None,
     lane: Annotated[str | None, typer.Option("--class", help="otp, transactional or marketing.")] = None,
+    channel: Annotated[str | None, typer.Option("--channel", help="sms, …; without it the server chooses.")] = None,
+    template: Annotated[str | None, typer.Option("--template", help="Name of a template, instead of TEXT.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="JSON object for Liquid.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Your own name for it.")] = None,
     valid_for_s: Annotated[int | None, typer.Option("--valid-for", help="Seconds after which it expires.")] = None,
@@ -27,12 +29,12 @@ def send(
     key: Key = "",
     as_json: AsJson = False,
 ) -> None:
-    """Send one message."""
+    """Send one message. With --wait: exit 0 only if it was sent or delivered by then."""
     wanted = {
         "from": sender, "class": lane, "reference": reference, "valid_for_s": valid_for_s, "send_at": send_at,
-        "data": _object(data),
+        "data": _object(data), "text": text, "template": template, "channel": channel,
     }  # fmt: skip
-    body: dict[str, Any] = {"to": to, "text": text} | {k: v for k, v in wanted.items() if v is not None}
+    body: dict[str, Any] = {"to": to} | {k: v for k, v in wanted.items() if v is not None}
     with client(url, key) as session:
         message = session.messages.send(**body)
         end = time.monotonic() + wait_s
@@ -42,13 +44,17 @@ def send(
     if as_json:
         show_json(message)
     else:
-        console.print(f"{message.id}  [bold]{escape(message.status)}[/bold]")
+        why = f"  {message.error.code}: {message.error.detail}" if message.error is not None else ""
+        console.print(
+            f"{message.id}  [bold]{escape(message.status)}[/bold]{escape(why)}", highlight=False, soft_wrap=True
+        )
     if wait_s and message.status not in ("delivered", "sent"):
         raise typer.Exit(1)
 
 
 def tail(
     types: Annotated[list[str] | None, typer.Option("--type", help="Only these types; may be repeated.")] = None,
+    after: Annotated[int | None, typer.Option("--after", min=0, help="Begin behind this `seq`, not now.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = "",
     as_json: AsJson = False,
@@ -56,15 +62,13 @@ def tail(
     """Show events as they happen, until Ctrl-C."""
     with client(url, key) as session:
         try:
-            for event in session.stream(types=types or None):
+            for event in session.stream(types=types or None, after=after):
                 if as_json:
                     show_json(event)
                     continue
-                data = event.data
-                about = data.get("id") or ""
-                console.print(
-                    f"{event.timestamp}  [cyan]{escape(event.type):32}[/cyan] {escape(str(about))}", highlight=False
-                )
+                about = "  ".join(str(event.data[name]) for name in ("id", "to") if event.data.get(name))
+                line = f"{event.timestamp:%H:%M:%S}  [cyan]{escape(event.type):28}[/cyan] {escape(about)}"
+                console.print(line, highlight=False, soft_wrap=True)
         except KeyboardInterrupt:
             return
 

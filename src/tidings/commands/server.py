@@ -40,8 +40,9 @@ def demo(
         bool, typer.Option("--once", help="End after the show; exit 0 only if all of it happened.")
     ] = False,
     listen: Listen = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Keep the data here; else they go with the demo.")] = None,
 ) -> None:
     """Start a server and send three real messages through the sandbox carrier, live."""
     from tidings.demo.show import run
 
-    raise typer.Exit(run(once=once, listen=listen or "127.0.0.1:0"))
+    raise typer.Exit(run(once=once, listen=listen or "127.0.0.1:0", data=data))

@@ -23,15 +23,20 @@ class Failure(Exception):
 
 @contextlib.contextmanager
 def client(url: str, key: str) -> Generator[Tidings]:
-    """A client; its errors become Failures with every bad field named."""
+    """A client; its errors become Failures with every bad field named. A `url` that is none is one, too."""
     if not key:
         raise Failure("no API key: give --key, or set TIDINGS_API_KEY (the server printed one at its first start)")
     try:
-        with Tidings(key, url) as session:
+        session = Tidings(key, url)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    try:
+        with session:
             yield session
     except ApiError as error:
         lines = [f"{error.status} {error.code}: {error.detail}"]
         lines += [f"  {field.pointer}: {field.detail}" for field in error.errors]
+        lines += [f"  request {error.request_id}"] if error.request_id and error.status >= 500 else []
         raise Failure("\n".join(lines)) from error
     except ConnectionFailed as error:
         raise Failure(f"no answer from {url}: is the server running there? (start it with `tidings serve`)") from error

@@ -74,12 +74,14 @@ class Dispatcher:
         self._settlements: list[Settlement] = []
         self._settling: asyncio.Task[None] | None = None
         self._draining = False
+        self._renewing: asyncio.Task[None] | None = None
 
     # -- life
 
     async def start(self) -> None:
         """Takes over what the process before held."""
         await self._engine.write(_take_over, [self._now()])
+        self._renewing = asyncio.create_task(self._renew(), name="renew leases")
 
     async def join(self, member: Member) -> None:
         """A provider has been added or resumed: own its binds, and begin to lease for it."""
@@ -109,6 +111,10 @@ class Dispatcher:
             await self.leave(name)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._renewing
 
     @property
     def flying(self) -> int:
@@ -248,6 +254,17 @@ class Dispatcher:
             state.pending -= len(batch)
             if state.backlog:
                 state.bell.ring()
+
+    async def _renew(self) -> None:
+        """Keeps the leases of what is with a provider: a throttled carrier may take longer than a lease."""
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            until_ms = self._now() + LEASE_S * 1000
+            keys = [(job.message.project, job.message.id, self.owner, until_ms) for job, _ in self._flying.values()]
+            try:
+                await self._engine.write(jobs.renew, keys)
+            except StoreError as error:
+                _log.warning("cannot renew leases: %s", error)
 
     async def _settle(self) -> None:
         """Writes settlements until none are left; a full disk delays them, it never drops them."""

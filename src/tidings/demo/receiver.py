@@ -2,18 +2,25 @@
 
 import time
 
+import msgspec
 from aiohttp import web
 
 from tidings_client import Event, WebhookVerificationError, verify_webhook
 
 
+class VerifiedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose signature is right. `latency_ms` is from the event's timestamp to here."""
+
+    event: Event
+    latency_ms: float
+
+
 class Receiver:
-    """Listens on a free port of this machine. `events` holds (event, seconds since its timestamp was reached)."""
+    """Listens on a free port of this machine. `refused` counts the calls that do not verify."""
 
     def __init__(self) -> None:
         self.secret = ""
-        self.events: list[Event] = []
-        self.arrived: list[float] = []
+        self.calls: list[VerifiedCall] = []
         self.refused = 0
         self._runner: web.AppRunner | None = None
 
@@ -32,9 +39,20 @@ class Receiver:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def of(self, message: str) -> list[Event]:
-        """The verified calls about one message."""
-        return [event for event in self.events if event.data.get("id") == message]
+    def of(self, message: str) -> dict[str, VerifiedCall]:
+        """The verified calls about one message, by type of event; the first of each."""
+        found: dict[str, VerifiedCall] = {}
+        for call in self.calls:
+            if call.event.data.get("id") == message:
+                found.setdefault(call.event.type, call)
+        return found
+
+    def reply_to(self, message: str) -> VerifiedCall | None:
+        """The verified call that brought what the person wrote back."""
+        for call in self.calls:
+            if call.event.type == "message.received" and call.event.data.get("in_reply_to") == message:
+                return call
+        return None
 
     async def _call(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -43,6 +61,5 @@ class Receiver:
         except WebhookVerificationError as error:
             self.refused += 1
             return web.Response(status=400, text=str(error))
-        self.events.append(event)
-        self.arrived.append(time.time())
+        self.calls.append(VerifiedCall(event=event, latency_ms=(time.time() - event.timestamp.timestamp()) * 1000))
         return web.Response(status=204)

@@ -17,7 +17,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 SCENES = (
     Scene(
-        title="Order confirmation, personalised when it leaves; the customer replies",
+        title="Order confirmation",
         request={
             "to": "+15005550007",
             "from": "ACME",
@@ -30,7 +30,7 @@ SCENES = (
         answer="YES",
     ),
     Scene(
-        title="One-time code: its own lane, expires instead of being late",
+        title="One-time code",
         request={
             "to": "+15005550001",
             "from": "ACME",
@@ -43,7 +43,7 @@ SCENES = (
         parts=1,
     ),
     Scene(
-        title="Two parts of emoji (UCS-2): one receipt for each part, one status",
+        title="Emoji, two parts",
         request={
             "to": "+15005550006",
             "from": "ACME",

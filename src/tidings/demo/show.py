@@ -1,17 +1,17 @@
 """`tidings demo`: three real messages through a real protocol, shown live, checked to the last event."""
 
 import asyncio
-import contextlib
+import signal
 import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
-from tidings.demo.receiver import Receiver
+from tidings.demo.receiver import Receiver, VerifiedCall
 from tidings.demo.script import SCENES, Scene
 from tidings.demo.server import DemoServer
 from tidings_client import AsyncTidings, Event, Message, TidingsError
@@ -27,67 +27,79 @@ class Act:
         self.scene = scene
         self.message: Message | None = None
         self.timeline: list[Event] = []
-        self.reply: Event | None = None
 
     def missing(self, receiver: Receiver) -> list[str]:
         """What has not happened yet, in words."""
         if self.message is None:
             return ["it was not accepted"]
-        seen = {event.type for event in self.timeline}
-        called = {event.type for event in receiver.of(self.message.id)}
+        seen, called = {event.type for event in self.timeline}, receiver.of(self.message.id)
         gaps = [f"no {kind} in the timeline" for kind in self.scene.events if kind not in seen]
         gaps += [f"no verified webhook {kind}" for kind in self.scene.events if kind not in called]
         if self.message.status != "delivered":
             gaps.append(f"status is {self.message.status}, not delivered")
         if self.message.parts != self.scene.parts:
             gaps.append(f"{self.message.parts} part(s), not {self.scene.parts}")
-        if self.scene.answer is not None and self.reply is None:
-            gaps.append(f"no verified webhook with the reply {self.scene.answer!r}")
+        if self.scene.answer is not None:
+            reply = receiver.reply_to(self.message.id)
+            if reply is None or reply.event.data.get("text") != self.scene.answer:
+                gaps.append(f"no verified webhook with the reply {self.scene.answer!r}")
         return gaps
 
 
-def run(*, once: bool, listen: str) -> int:
-    """The exit code: 0 if all of it happened."""
+def run(*, once: bool, listen: str, data: Path | None = None) -> int:
+    """The exit code: 0 if all of it happened, 1 if not, 130 if it was stopped before that was known."""
     console = Console()
     try:
-        return asyncio.run(_run(console, once, listen))
-    except KeyboardInterrupt:
-        return 0
+        return asyncio.run(_stoppable(console, once, listen, data))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return 130
     except (RuntimeError, TidingsError) as error:
-        console.print(f"[red]The demo failed:[/red] {error}")
+        console.print(f"[red]The demo failed:[/red] {escape(str(error))}", soft_wrap=True)
         return 1
 
 
-async def _run(console: Console, once: bool, listen: str) -> int:
+async def _stoppable(console: Console, once: bool, listen: str, data: Path | None) -> int:
+    """SIGTERM ends it like Ctrl-C: a server that nobody knows of must not stay behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await _run(console, once, listen, data)
+
+
+async def _run(console: Console, once: bool, listen: str, data: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="tidings-demo-") as folder:
-        server, receiver = DemoServer(Path(folder), listen), Receiver()
+        server, receiver = DemoServer(Path(folder), listen, data), Receiver()
+        code: int | None = None
         try:
             url = await server.start()
             hook = await receiver.start()
-            console.print(f"[bold]Tidings[/bold] runs at {url}; webhooks go to {hook}", highlight=False)
+            console.print(f"[bold]Tidings[/bold] runs at {url}", highlight=False)
             code = await _play(console, url, server.key, hook, receiver)
             if not once:
                 _invite(console, url, server.key)
                 await asyncio.Event().wait()
-            return code
+        except asyncio.CancelledError:
+            if code is None:
+                raise
         finally:
-            with contextlib.suppress(asyncio.CancelledError):
-                await server.stop()
+            await server.stop()
             await receiver.stop()
+        return code
 
 
 async def _play(console: Console, url: str, key: str, hook: str, receiver: Receiver) -> int:
     acts = [Act(scene) for scene in SCENES]
     async with AsyncTidings(key, url) as client:
-        endpoint = await client.webhooks.create(url=hook)
+        endpoint = await client.webhooks.create(url=hook, description="tidings demo")
         receiver.secret = endpoint.secret or ""
-        for act in acts:
-            sent = await client.messages.send(**act.scene.request)
-            act.message = await client.messages.get(sent.id)
-        end = time.monotonic() + _DEADLINE_S
-        with Live(_picture(acts, receiver), console=console, refresh_per_second=10) as live:
-            while time.monotonic() < end:
-                await _look(client, acts, receiver)
+        end_s = time.monotonic() + _DEADLINE_S
+        live = Live(_picture(acts, receiver), console=console, refresh_per_second=10, vertical_overflow="visible")
+        with live:
+            for act in acts:
+                act.message = await client.messages.send(**act.scene.request)
+            while time.monotonic() < end_s:
+                await _look(client, acts)
                 live.update(_picture(acts, receiver))
                 if not any(act.missing(receiver) for act in acts):
                     break
@@ -95,33 +107,34 @@ async def _play(console: Console, url: str, key: str, hook: str, receiver: Recei
     return _verdict(console, acts, receiver)
 
 
-async def _look(client: AsyncTidings, acts: list[Act], receiver: Receiver) -> None:
+async def _look(client: AsyncTidings, acts: list[Act]) -> None:
     for act in acts:
         assert act.message is not None
         act.message = await client.messages.get(act.message.id)
         act.timeline = [event async for event in client.messages.events(act.message.id)]
-        for event in receiver.events:
-            told = (event.type, event.data.get("in_reply_to"), event.data.get("text"))
-            if told == ("message.received", act.message.id, act.scene.answer):
-                act.reply = event
 
 
-def _picture(acts: list[Act], receiver: Receiver) -> Group:
-    lines: list[Table | Text] = []
+def _picture(acts: list[Act], receiver: Receiver) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("", min_width=22)
+    table.add_column("at (UTC)", min_width=12)
+    table.add_column("webhook", min_width=24)
     for act in acts:
-        table = Table(title=act.scene.title, title_justify="left", box=None, header_style="dim", padding=(0, 2))
-        for column in ("event", "at", "webhook"):
-            table.add_column(column, min_width=12)
-        called = {event.type for event in receiver.of(act.message.id)} if act.message else set[str]()
+        table.add_row(f"[bold]{escape(act.scene.title)}[/bold]", f"[dim]{escape(act.scene.request['to'])}[/dim]", "")
+        called = receiver.of(act.message.id) if act.message is not None else {}
         for event in act.timeline:
-            mark = "[green]verified[/green]" if event.type in called else "[dim]…[/dim]"
-            table.add_row(event.type, str(event.timestamp)[11:23], mark)
-        if act.reply is not None:
-            table.add_row(
-                "[cyan]reply[/cyan]", str(act.reply.timestamp)[11:23], f"[cyan]{act.reply.data.get('text')}[/cyan]"
-            )
-        lines += [table, Text()]
-    return Group(*lines)
+            table.add_row(f"  {event.type}", f"{event.timestamp:%H:%M:%S.%f}"[:12], _mark(called.get(event.type)))
+        reply = receiver.reply_to(act.message.id) if act.message is not None else None
+        if reply is not None:
+            said = escape(str(reply.event.data.get("text")))
+            at = f"{reply.event.timestamp:%H:%M:%S.%f}"[:12]
+            table.add_row(f"  [cyan]reply: {said}[/cyan]", at, _mark(reply))
+        table.add_row()
+    return table
+
+
+def _mark(call: VerifiedCall | None) -> str:
+    return "[dim]…[/dim]" if call is None else f"[green]verified[/green] after {call.latency_ms:.0f} ms"
 
 
 def _verdict(console: Console, acts: list[Act], receiver: Receiver) -> int:
@@ -129,12 +142,13 @@ def _verdict(console: Console, acts: list[Act], receiver: Receiver) -> int:
     if receiver.refused:
         gaps.append(f"{receiver.refused} webhook call(s) with a signature that does not verify")
     if gaps:
-        console.print("[red]Not all of it happened:[/red]", *(f"  {gap}" for gap in gaps), sep="\n", highlight=False)
+        console.print(f"[red]Within {_DEADLINE_S:.0f} s not all of it happened:[/red]")
+        console.print(*(f"  {escape(gap)}" for gap in gaps), sep="\n", highlight=False, soft_wrap=True)
         return 1
     parts = sum(act.scene.parts for act in acts)
     console.print(
-        f"[green]All of it happened:[/green] {len(acts)} messages ({parts} SMS parts) over SMPP, their receipts, one reply, "
-        f"{len(receiver.events)} webhook calls verified.",
+        f"[green]All of it happened:[/green] {len(acts)} messages ({parts} SMS parts) over SMPP, a receipt for each "
+        f"part, one reply, {len(receiver.calls)} webhook calls verified.",
         highlight=False,
     )
     return 0

@@ -1,7 +1,7 @@
 """The application: routes, the guard in front of them, and the edge around them."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from litestar import Litestar, Request, Response, Router
@@ -46,9 +46,10 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Any exception as a problem."""
-    request_id = str(request.scope["state"].get("tidings.request_id", ""))
+    scope = cast("dict[str, Any]", request.scope)
+    request_id = str(scope["state"].get("tidings.request_id", ""))
     if is_unforeseen(error):
-        _log.error("request_failed", request_id=request_id, route=request.scope.get("path_template"), exc_info=error)
+        _log.error("request_failed", request_id=request_id, route=scope.get("path_template"), exc_info=error)
     status, body, headers = problem_of(error, request_id)
     extra = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, media_type="application/problem+json", headers=extra)

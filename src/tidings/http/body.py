@@ -7,11 +7,12 @@ import asyncio
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from types import UnionType
-from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from litestar.types import Receive
+from msgspec import UnsetType
 
 from tidings.domain.errors import FieldError, InvalidRequest, RequestError
 from tidings.http.problem import TooLarge, TooSlow, UnsupportedMedia, field_error
@@ -123,7 +124,9 @@ def _where(body: bytes, error: Exception) -> str:
     return f"the body is not JSON: {what}, at line {line}, column {column}"
 
 
-def _judge_the_rest(raw: dict[str, Any], kind: type[Any], errors: list[FieldError], check: Check, spare: dict[str, Any]) -> list[FieldError]:
+def _judge_the_rest(
+    raw: dict[str, Any], kind: type[Any], errors: list[FieldError], check: Check, spare: dict[str, Any]
+) -> list[FieldError]:
     bad = {_top(error.pointer) for error in errors}
     good = {**spare, **{name: value for name, value in raw.items() if _escape(name) not in bad}}
     bad |= {name for name in spare if name not in raw}
@@ -149,31 +152,45 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def walk(value: Any, kind: Any, pointer: str, *, strict: bool = True) -> list[FieldError]:
     """Every place where `value` is not of the type `kind`, unknown and missing fields too."""
+    inside = _walk_inside(value, kind, pointer, strict)
+    if inside is not None:
+        return inside
+    try:
+        msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        return [_from_message(str(error), pointer)]
+    return []
+
+
+def _walk_inside(value: Any, kind: Any, pointer: str, strict: bool) -> list[FieldError] | None:
+    """The same for kinds that have parts; None where the value is to be looked at as a whole."""
     origin = get_origin(kind)
+    if origin is Annotated:  # its parts first, then, if they are right, its limits
+        return _walk_inside(value, get_args(kind)[0], pointer, strict) or None
     if origin in (Union, UnionType):
-        return _walk_union(value, kind, pointer, strict)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-        return _walk_struct(cast(dict[str, Any], value), kind, pointer, strict)
-    if origin is list and isinstance(value, list):
-        items = cast(list[Any], value)
-        return [error for n, item in enumerate(items) for error in walk(item, get_args(kind)[0], f"{pointer}/{n}", strict=strict)]
-    try:
-        msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        return [_from_message(str(error), pointer)]
-    return []
+        options = [option for option in get_args(kind) if option is not UnsetType and option is not NoneType]
+        if value is None and NoneType in get_args(kind):
+            return []
+        if len(options) == 1:
+            return walk(value, options[0], pointer, strict=strict)
+        fitting = [option for option in options if _has_parts(value, option)]
+        return walk(value, fitting[0], pointer, strict=strict) if fitting else None
+    if not _has_parts(value, kind):
+        return None
+    if isinstance(value, dict):
+        return _walk_struct(cast("dict[str, Any]", value), kind, pointer, strict)
+    item_kind = get_args(kind)[0]
+    items = enumerate(cast("list[Any]", value))
+    return [error for n, item in items for error in walk(item, item_kind, f"{pointer}/{n}", strict=strict)]
 
 
-def _walk_union(value: Any, kind: Any, pointer: str, strict: bool) -> list[FieldError]:
-    for option in get_args(kind):
-        is_struct = isinstance(option, type) and issubclass(option, msgspec.Struct)
-        if (is_struct and isinstance(value, dict)) or (get_origin(option) is list and isinstance(value, list)):
-            return walk(cast(Any, value), option, pointer, strict=strict)
-    try:
-        msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        return [_from_message(str(error), pointer)]
-    return []
+def _has_parts(value: Any, kind: Any) -> bool:
+    """Whether the value is an object for a struct, or an array for a list."""
+    if get_origin(kind) is Annotated:
+        return _has_parts(value, get_args(kind)[0])
+    if isinstance(value, dict):
+        return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return isinstance(value, list) and get_origin(kind) is list
 
 
 def _walk_struct(value: dict[str, Any], kind: type[msgspec.Struct], pointer: str, strict: bool) -> list[FieldError]:

@@ -66,12 +66,18 @@ async def _may_read(request: Call) -> None:
     authorization = header_of(request.scope, b"authorization")
     if authorization is None:
         proxied = any(name in (b"forwarded", b"x-forwarded-for") for name, _ in request.scope["headers"])
-        client = request.scope.get("client")
-        if proxied or client is None or not ipaddress.ip_address(client[0]).is_loopback:
+        if proxied or not _is_local(request):
             raise Unauthenticated("from another machine this needs a key with the scope `metrics:read`")
         return
     caller = await request.app.state.api_keys.caller(authorization)
     caller.require("metrics:read")
+
+
+def _is_local(request: Call) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _gauges(back: Services, request: Call, queued: dict[int, int]) -> dict[str, float]:

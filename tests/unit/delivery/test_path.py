@@ -235,3 +235,14 @@ async def test_a_restart_takes_over_what_was_leased(bench: Bench) -> None:
     await bench.close()
     await bench.open()
     await bench.until_status(message, "delivered")
+
+
+async def test_a_lease_is_renewed_while_the_carrier_throttles(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer with the carrier than a lease lasts: still one attempt, and one message at the phone."""
+    monkeypatch.setattr("tidings.delivery.dispatch.LEASE_S", 0.3)
+    await bench.open()
+    await bench.linked()
+    bench.smsc.answer_next(0x58)
+    message = await bench.send()
+    await bench.until_status(message, "delivered")
+    assert await bench.rows("select n, status from attempts where message = ?", message) == [(1, "delivered")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import json
 import time
 from typing import Any
 
@@ -28,7 +27,7 @@ def test_the_official_packages_agree(package: Any, body: bytes) -> None:
     secret, other = new_secret(), new_secret()
     now_s = int(time.time())
     for secrets in ([secret], [other, secret], [secret, other]):
-        assert package.Webhook(secret).verify(body, _headers(secrets, body, now_s)) == json.loads(body)
+        package.Webhook(secret).verify(body, _headers(secrets, body, now_s))  # raises if it does not agree
     for headers in (
         _headers([other], body, now_s),
         _headers([secret], body + b" ", now_s),

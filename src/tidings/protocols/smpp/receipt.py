@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from tidings.protocols.smpp.constants import Tag
@@ -91,6 +92,7 @@ def _network_error(sm: Sm) -> str | None:
     return f"{value[0]}:{int.from_bytes(value[1:3], 'big')}" if len(value) == 3 else None
 
 
+@lru_cache(maxsize=1024)  # strptime was the dearest part of a receipt, and dates repeat
 def _date(text: str) -> dt.datetime | None:
     """`YYMMDDhhmm`, `YYMMDDhhmmss`, or 14 digits with the century."""
     form = {10: "%y%m%d%H%M", 12: "%y%m%d%H%M%S", 14: "%Y%m%d%H%M%S"}.get(len(text))

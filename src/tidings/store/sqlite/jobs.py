@@ -65,6 +65,17 @@ def _fair(connection: Connection, ask: LeaseAsk, lane: int, room: int) -> list[t
     return taken
 
 
+_RENEW = """
+update jobs set due_ms = e.value->>3 from json_each(?) e
+where jobs.project = e.value->>0 and jobs.message = e.value->>1 and jobs.owner = e.value->>2"""
+
+
+def renew(connection: Connection, items: list[tuple[str, str, str, int]]) -> list[None]:
+    """(project, message, owner, until_ms): a longer lease, where it is still this owner's."""
+    connection.execute(_RENEW, rows(items))
+    return [None] * len(items)
+
+
 _GIVE_BACK = """
 update jobs set owner = null, provider = e.value->>2, due_ms = e.value->>3, kind = e.value->>4
 from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
