@@ -78,6 +78,8 @@ async def _exchange(app: Any, scope: dict[str, Any], raw: bytes, patience_s: flo
 
     async def send(message: Any) -> None:
         messages.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            gone.set()  # as uvicorn has it
 
     task = asyncio.create_task(app(scope, receive, send))
     done, _ = await asyncio.wait([task], timeout=patience_s)

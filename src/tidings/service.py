@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
+import sys
 from collections.abc import Generator
 
 import uvicorn
@@ -17,6 +17,7 @@ from tidings.domain.errors import SettingsError, StoreError
 from tidings.http.app import create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
+from tidings.kit import log
 from tidings.kit.clock import wall_ms
 from tidings.kit.limits import DRAIN_S
 from tidings.kit.secrets import KeyRing
@@ -27,11 +28,13 @@ from tidings.store.sqlite.migrate import migrate as apply_steps
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
+_SWITCH_S = 0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
 
 
 def serve(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code. Raises TidingsError before anything has started."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log.configure("WARNING", sys.stderr)
+    sys.setswitchinterval(_SWITCH_S)
     return uvloop.run(_serve(settings))
 
 
@@ -102,7 +105,8 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
     )
     config = uvicorn.Config(
         create_app(services), log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", backlog=1024,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False, backlog=1024,
+        log_config=None,
     )  # fmt: skip
     server = _Server(config)
     loop = asyncio.get_running_loop()

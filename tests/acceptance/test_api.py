@@ -147,7 +147,11 @@ def test_one_key_at_once_makes_one_message(server: Any) -> None:
 
 
 IDEMPOTENT = [
-    ("/v1/keys", {"name": "k", "mode": "test", "scopes": ["messages:read"]}, {"name": "k2", "mode": "test", "scopes": ["*"]}),
+    (
+        "/v1/keys",
+        {"name": "k", "mode": "test", "scopes": ["messages:read"]},
+        {"name": "k2", "mode": "test", "scopes": ["*"]},
+    ),
     ("/v1/suppressions", {"to": "+15005550123"}, {"to": "+15005550124"}),
     ("/v1/webhooks", {"url": "http://127.0.0.1:9/hook"}, {"url": "http://127.0.0.1:9/other"}),
 ]
@@ -247,7 +251,9 @@ def test_suppressed_recipients_get_nothing(server: Any) -> None:
 
 def test_keys_never_grow(server: Any) -> None:
     def make(by: str, **fields: Any) -> Any:
-        return server.call("POST", "/v1/keys", {"name": "x", "mode": "test", "scopes": ["messages:read"], **fields}, key=by)
+        return server.call(
+            "POST", "/v1/keys", {"name": "x", "mode": "test", "scopes": ["messages:read"], **fields}, key=by
+        )
 
     small = make(server.test_key, scopes=["keys:write", "messages:*"]).json["key"]
     assert make(small, scopes=["messages:read", "messages:write"]).status == 201

@@ -56,7 +56,11 @@ async def _furnish(house: House) -> None:
     message = {"to": OWNERS_PHONE, "text": MARK, "reference": MARK, "tags": [MARK]}
     sent = await house.make("POST", "/v1/messages", message, owner, 202)
     key = await house.make("POST", "/v1/keys", {"name": MARK, "mode": "test", "scopes": ["*"]}, owner)
-    provider = {"name": MARK, "type": "sms.smpp", "config": {"host": "127.0.0.1", "port": 9, "system_id": "x", "password": "x"}}
+    provider = {
+        "name": MARK,
+        "type": "sms.smpp",
+        "config": {"host": "127.0.0.1", "port": 9, "system_id": "x", "password": "x"},
+    }
     made = await house.make("POST", "/v1/providers", provider, owner)
     await house.make("POST", "/v1/suppressions", {"to": "+15005550199"}, owner)
     end_s = asyncio.get_running_loop().time() + 10
@@ -118,7 +122,9 @@ async def _ask(house: House, method: str, path: str, op: Any, key: str | None, q
 async def leaks(house: House) -> list[str]:
     """What a stranger gets of the owner's; empty if nothing. Reads come first, then what changes things."""
     found: list[str] = []
-    for method, path, op in sorted(_routes(house), key=lambda route: (route[0] != "GET", route[0] == "DELETE", route[1])):
+    for method, path, op in sorted(
+        _routes(house), key=lambda route: (route[0] != "GET", route[0] == "DELETE", route[1])
+    ):
         if path in OPEN:
             continue
         queries = [""]
@@ -171,7 +177,9 @@ async def test_another_project_gets_nothing(house: House) -> None:
     found = await house.inside.call("GET", f"/v1/messages/{house.ids['message_id']}", key=house.owner)
     assert found.json["status"] == "delivered"  # and nothing was changed by trying
     assert (await house.inside.call("GET", f"/v1/webhooks/{house.ids['endpoint_id']}", key=house.owner)).status == 200
-    assert (await house.inside.call("GET", f"/v1/keys/{house.ids['key_id']}", key=house.owner)).json["revoked_at"] is None
+    assert (await house.inside.call("GET", f"/v1/keys/{house.ids['key_id']}", key=house.owner)).json[
+        "revoked_at"
+    ] is None
 
 
 class Saboteur:
@@ -188,7 +196,9 @@ class Saboteur:
         return getattr(self._connection, name)
 
 
-async def test_without_the_filter_in_reads_the_matrix_finds_leaks(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_filter_in_reads_the_matrix_finds_leaks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = house.inside.services.engine
     read = engine.read
 
@@ -204,7 +214,9 @@ async def test_without_the_filter_in_reads_the_matrix_finds_leaks(house: House, 
         assert any(leak.startswith(f"GET {path}") for leak in found), f"the matrix is blind to {path}: {found}"
 
 
-async def test_without_the_filter_in_writes_the_matrix_finds_leaks(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_filter_in_writes_the_matrix_finds_leaks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = house.inside.services.engine
     monkeypatch.setattr(engine, "writer", Saboteur(engine.writer))
     found = await leaks(house)

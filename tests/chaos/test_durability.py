@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+
 from conftest import require_peer
 
 from .rig import KEY, Server

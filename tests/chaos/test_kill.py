@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from peers.carriers import node_smsc
 
 from .rig import WINDOW, Load, Server, kill_at_random, settled

@@ -145,6 +145,8 @@ def _verdict(console: Console, acts: list[Act], receiver: Receiver) -> int:
         console.print(f"[red]Within {_DEADLINE_S:.0f} s not all of it happened:[/red]")
         console.print(*(f"  {escape(gap)}" for gap in gaps), sep="\n", highlight=False, soft_wrap=True)
         return 1
+    if not console.is_terminal:
+        console.print()  # rich ends a picture without a line feed where nobody watches
     parts = sum(act.scene.parts for act in acts)
     console.print(
         f"[green]All of it happened:[/green] {len(acts)} messages ({parts} SMS parts) over SMPP, a receipt for each "

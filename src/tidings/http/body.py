@@ -202,7 +202,9 @@ def _walk_struct(value: dict[str, Any], kind: type[msgspec.Struct], pointer: str
         if name in fields:
             errors += walk(item, hints[fields[name].name], at, strict=strict)
         elif kind.__struct_config__.forbid_unknown_fields:
-            errors.append(field_error(at, "unknown_field", f"is not a field here; known are {', '.join(sorted(fields))}"))
+            errors.append(
+                field_error(at, "unknown_field", f"is not a field here; known are {', '.join(sorted(fields))}")
+            )
     for name, info in fields.items():
         if name not in value and info.required:
             errors.append(field_error(f"{pointer}/{name}", "required", "is required"))

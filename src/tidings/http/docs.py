@@ -48,7 +48,14 @@ async def reference(request: Call) -> Response[bytes]:
     return _page(_PAGE)
 
 
-@route("GET", "/docs/assets/{name:str}", scope=None, summary="Parts of the reference", answers={200: str}, media="text/html")
+@route(
+    "GET",
+    "/docs/assets/{name:str}",
+    scope=None,
+    summary="Parts of the reference",
+    answers={200: str},
+    media="text/html",
+)
 async def asset(request: Call, name: FromPath[str]) -> Response[bytes]:
     """Scripts and styles of the reference."""
     if name == "start.js":
@@ -66,7 +73,9 @@ async def errors(request: Call) -> Response[bytes]:
         for code, (status, _, text) in CODES.items()
     )
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Tidings: error codes</title></head><body>'
-    table = f"<h1>Error codes</h1><table><tr><th>code</th><th>status</th><th>meaning</th></tr>{rows}</table></body></html>"
+    table = (
+        f"<h1>Error codes</h1><table><tr><th>code</th><th>status</th><th>meaning</th></tr>{rows}</table></body></html>"
+    )
     return _page((head + table).encode())
 
 

@@ -40,7 +40,9 @@ class Meter(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
-        requests = CounterMetricFamily("tidings_http_requests", "Answered requests", labels=("method", "route", "status"))
+        requests = CounterMetricFamily(
+            "tidings_http_requests", "Answered requests", labels=("method", "route", "status")
+        )
         for (method, route, status), count in self._counts.items():
             requests.add_metric((method, route, str(status)), count)
         yield requests

@@ -147,7 +147,10 @@ def _success(spec: Spec, kind: Any, of: dict[str, Any]) -> dict[str, Any]:
     }
     if spec.scope is not None:
         for name in ("RateLimit", "RateLimit-Policy"):
-            answer["headers"][name] = {"schema": {"type": "string"}, "description": "draft-ietf-httpapi-ratelimit-headers"}
+            answer["headers"][name] = {
+                "schema": {"type": "string"},
+                "description": "draft-ietf-httpapi-ratelimit-headers",
+            }
     if spec.idempotent:
         answer["headers"]["Idempotency-Replayed"] = {"schema": {"type": "string", "enum": ["true"]}}
     if kind is not None:
@@ -164,14 +167,21 @@ def _parameters(spec: Spec, path: str, of: dict[str, Any], components: dict[str,
         schema = components[cast(str, of[_key(spec.query)]["$ref"]).rsplit("/", 1)[-1]]
         for name, inner in schema["properties"].items():
             inner = _without_null(inner)
-            item: dict[str, Any] = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": inner}
+            item: dict[str, Any] = {
+                "name": name,
+                "in": "query",
+                "required": name in schema.get("required", ()),
+                "schema": inner,
+            }
             if inner.get("type") == "array":
                 item |= {"style": "form", "explode": False}
             found.append(item)
     if spec.idempotent:
         schema = {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS, "pattern": "^[!-~]+$"}
         text = "Kept at least 24 h: the same key and request give the first answer again"
-        found.append({"name": "Idempotency-Key", "in": "header", "required": False, "description": text, "schema": schema})
+        found.append(
+            {"name": "Idempotency-Key", "in": "header", "required": False, "description": text, "schema": schema}
+        )
     if spec.media == "text/event-stream":
         schema = {"type": "string", "pattern": "^[0-9]{1,16}$"}
         found.append({"name": "Last-Event-ID", "in": "header", "required": False, "schema": schema})
@@ -183,5 +193,8 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     if len(options) == 1:
         return options[0]
     if None in schema.get("enum", ()):
-        return {**{k: v for k, v in schema.items() if k != "default"}, "enum": [v for v in schema["enum"] if v is not None]}
+        return {
+            **{k: v for k, v in schema.items() if k != "default"},
+            "enum": [v for v in schema["enum"] if v is not None],
+        }
     return {k: v for k, v in schema.items() if not (k == "default" and v is None)}

@@ -27,7 +27,9 @@ def decode_cursor(cursor: str | None) -> str | None:
             return raw[len(_TAG) :].decode("ascii")
     except (binascii.Error, ValueError):
         pass
-    error = field_error("/cursor", "invalid_cursor", "is not a cursor of this list; use `next_cursor` of the page before")
+    error = field_error(
+        "/cursor", "invalid_cursor", "is not a cursor of this list; use `next_cursor` of the page before"
+    )
     raise InvalidRequest("the cursor is not one that this list gave", errors=(error,))
 
 

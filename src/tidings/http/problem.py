@@ -94,7 +94,12 @@ def problem_of(error: BaseException, request_id: str) -> tuple[int, bytes, Heade
             elif status == 401:
                 headers.append((b"www-authenticate", b'Bearer realm="tidings"'))
         case StoreFull():
-            status, code, detail, errors = 507, "store_full", "no disk space is left; nothing of this request was kept", []
+            status, code, detail, errors = (
+                507,
+                "store_full",
+                "no disk space is left; nothing of this request was kept",
+                [],
+            )
         case StoreError():
             status, code, detail, errors = 503, "store_unavailable", "the database cannot be used now; try again", []
             headers.append((b"retry-after", b"1"))
@@ -110,7 +115,14 @@ def problem_of(error: BaseException, request_id: str) -> tuple[int, bytes, Heade
     title = CODES.get(code, CODES[_OF_STATUS.get(status, "bad_request")])[1]
     url = f"/docs/errors#{code}"
     body = Problem(
-        type=url, title=title, status=status, code=code, detail=detail, doc_url=url, request_id=request_id, errors=errors
+        type=url,
+        title=title,
+        status=status,
+        code=code,
+        detail=detail,
+        doc_url=url,
+        request_id=request_id,
+        errors=errors,
     )
     return status, _encode(body), headers
 
@@ -120,7 +132,10 @@ def _framework(error: HTTPException) -> tuple[int, str, str]:
     if status >= 500:
         return 500, "internal", "something went wrong on our side; it is logged under this request_id"
     code = _OF_STATUS.get(status, "bad_request")
-    details = {404: "there is no such path; see /docs", 405: "this path does not take this method; see the Allow header"}
+    details = {
+        404: "there is no such path; see /docs",
+        405: "this path does not take this method; see the Allow header",
+    }
     return status, code, details.get(status, error.detail)
 
 

@@ -132,7 +132,10 @@ async def raw_body(request: Call) -> bytes:
 
 
 async def body_of(
-    request: Call, kind: type[T], check: Callable[[Any], list[FieldError]] | None = None, spare: dict[str, Any] | None = None
+    request: Call,
+    kind: type[T],
+    check: Callable[[Any], list[FieldError]] | None = None,
+    spare: dict[str, Any] | None = None,
 ) -> T:
     """The body as a struct of this kind. Raises problems that name every bad field at once."""
     return cast(T, decode(await raw_body(request), _decoder(kind), check, spare))
@@ -148,7 +151,9 @@ def query_of(request: Call, kind: type[T]) -> T:
     raw: dict[str, Any] = {}
     lists = _lists(kind)
     errors: list[FieldError] = []
-    for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace"):
+    for name, value in parse_qsl(
+        request.scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace"
+    ):
         if name in lists:
             raw.setdefault(name, []).extend(part for part in value.split(",") if part)
         elif name in raw:
@@ -188,7 +193,11 @@ async def claim_of(request: Call, resource: str) -> Claim | None:
     if hashes is None:
         return None
     return Claim(
-        project=caller.project, key_hash=hashes[0], body_hash=hashes[1], resource=resource, now_ms=services(request).now()
+        project=caller.project,
+        key_hash=hashes[0],
+        body_hash=hashes[1],
+        resource=resource,
+        now_ms=services(request).now(),
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from peers.carriers import node_smsc
 
+from peers.carriers import node_smsc
 from tidings.domain.attempt import Submission
 from tidings.store.contract import Begun
 from tidings.store.sqlite import attempts, inbound, receipts
@@ -27,8 +27,8 @@ async def attempts_before_wire(bench: Bench) -> list[str]:
 
     def watched(batch: Sequence[Submission]) -> None:
         for one in batch:
-            sql = "select 1 from attempts where id = ?"
-            if bench.engine._read(lambda c, one=one: c.execute(sql, (one.attempt_id,)).fetchone()) is None:  # noqa: SLF001
+            key = (one.attempt_id,)
+            if bench.engine._read(lambda c, key=key: c.execute("select 1 from attempts where id = ?", key).fetchone()) is None:
                 missing.append(one.attempt_id)
         submit(batch)
 

@@ -83,7 +83,9 @@ async def stream_events(request: Call) -> Response[bytes]:
     last = request.headers.get("last-event-id")
     if last is not None:
         if not (last.isascii() and last.isdigit()) or len(last) > 16:
-            raise invalid([field_error("/Last-Event-ID", "invalid_header", "must be the `id` of an event of this stream")])
+            raise invalid(
+                [field_error("/Last-Event-ID", "invalid_header", "must be the `id` of an event of this stream")]
+            )
         after = int(last)
     clients: Clients = request.app.state.clients
     if clients.count >= STREAM_CLIENTS:

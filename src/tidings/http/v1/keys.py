@@ -118,9 +118,7 @@ async def list_keys(request: Call) -> Response[bytes]:
     return answer(paging.page([key_view(item) for item in found], asked.limit, [item.id for item in found]))
 
 
-@route(
-    "GET", "/v1/keys/{key_id:str}", scope="keys:read", summary="Read a key", answers={200: KeyView}, problems=(404,)
-)
+@route("GET", "/v1/keys/{key_id:str}", scope="keys:read", summary="Read a key", answers={200: KeyView}, problems=(404,))
 async def read_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
     """Without its secret."""
     project = request.auth.project

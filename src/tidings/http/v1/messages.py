@@ -185,7 +185,10 @@ async def read_message(request: Call, message_id: FromPath[str]) -> Response[byt
     """With its attempts and what the person did."""
     back, project = services(request), request.auth.project
     found, attempts = await back.engine.read(
-        lambda c: (store.load(c, back.ring, project, [message_id]).get(message_id), store.attempts(c, project, [message_id]))
+        lambda c: (
+            store.load(c, back.ring, project, [message_id]).get(message_id),
+            store.attempts(c, project, [message_id]),
+        )
     )
     if found is None:
         raise NotFound("there is no such message in this project")

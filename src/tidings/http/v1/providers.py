@@ -41,7 +41,12 @@ class ProviderPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @route(
-    "GET", "/v1/providers", scope="providers:read", summary="List providers", query=ListQuery, answers={200: ProviderPage}
+    "GET",
+    "/v1/providers",
+    scope="providers:read",
+    summary="List providers",
+    query=ListQuery,
+    answers={200: ProviderPage},
 )
 async def list_providers(request: Call) -> Response[bytes]:
     """One page."""

@@ -42,7 +42,7 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
         id=row[1],
         mode=cast(Mode, row[2]),
         channel=row[3],
-        lane=LANES[row[4]],
+        lane=LANES[int(row[4])],
         status=row[5],
         created_ms=row[6],
         due_ms=row[7],
@@ -52,7 +52,7 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
         template=row[11],
         locale=row[12],
         reference=row[13],
-        tags=tuple(msgspec.json.decode(row[14])) if row[14] else (),
+        tags=msgspec.json.decode(row[14], type=tuple[str, ...]) if row[14] else (),
         retry_of=row[15],
         personal=personal(ring, row[1], row[26], row[27]),
     )
