@@ -17,6 +17,7 @@ from tidings.domain.errors import SettingsError, StoreError
 from tidings.http.app import create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
+from tidings.http.wire import PatientProtocol
 from tidings.kit import log
 from tidings.kit.clock import wall_ms
 from tidings.kit.limits import DRAIN_S
@@ -28,7 +29,9 @@ from tidings.store.sqlite.migrate import migrate as apply_steps
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
-_SWITCH_S = 0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
+_SWITCH_S = (
+    0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
+)
 
 
 def serve(settings: Settings) -> int:
@@ -103,15 +106,21 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
         gauges=lambda: _gauges(node),
         now=node.now,
     )
+    app = create_app(services)
     config = uvicorn.Config(
-        create_app(services), log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
+        app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False, backlog=1024,
         log_config=None,
     )  # fmt: skip
     server = _Server(config)
+
+    def end() -> None:
+        app.close()  # streams end now, so that the drain does not wait for them
+        server.should_exit = True
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, setattr, server, "should_exit", True)
+        loop.add_signal_handler(number, end)
     host, port = listener.getsockname()[:2]
     _announce(f"http://{host}:{port}", shown)
     await server.serve(sockets=[listener])

@@ -91,9 +91,11 @@ def test_stopped_before_the_end_is_no_success() -> None:
 
 
 def test_a_server_that_does_not_start() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with start("--once", "--listen", f"127.0.0.1:{taken.getsockname()[1]}") as demo:
-            text, _ = demo.communicate(timeout=60)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        start("--once", "--listen", f"127.0.0.1:{taken.getsockname()[1]}") as demo,
+    ):
+        text, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert "choose another with --listen" in text
 

@@ -60,3 +60,13 @@ def test_every_operation_keeps_its_word(server: Any) -> None:
     assert operations >= 35
     assert {200, 201, 202, 404, 422} <= set(answered), "the requests reached nothing"
     assert time.monotonic() - started_s < MOST_S * 2
+
+
+def test_an_undocumented_status_would_be_noticed(server: Any) -> None:
+    document = server.call("GET", "/openapi.json", key=None).json
+    path = "/v1/messages/{message_id}"
+    del document["paths"][path]["get"]["responses"]["404"]
+    loaded = schemathesis.openapi.from_dict(document)
+    loaded.config.update(base_url=server.url)
+    with pytest.raises(BaseException, match="Undocumented status code"):
+        _probe(loaded[path]["GET"], GenerationMode.POSITIVE, server.test_key, [])

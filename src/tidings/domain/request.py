@@ -116,7 +116,7 @@ def _check_content(request: SendRequest) -> list[FieldError]:
     if request.text is None and not found:
         found.append(FieldError(pointer="/text", code="required", detail="an SMS needs `text`"))
     found += _too_long("/text", request.text, limits.TEXT_CHARS)
-    if request.text is not None and any("\ud800" <= c <= "\udfff" for c in request.text):
+    if request.text is not None and not request.text.isascii() and any("\ud800" <= c <= "\udfff" for c in request.text):
         found.append(FieldError(pointer="/text", code="encoding", detail="has half of a surrogate pair"))
     return found
 

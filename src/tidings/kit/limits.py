@@ -4,6 +4,8 @@ from typing import Final
 
 # -- the edge
 BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
+HEAD_TIMEOUT_S: Final = 20.0  # for a request's line and headers
+HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
 REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once, each 64 KiB of body counting as one: 128 MiB at most
 REQUEST_UNIT_BYTES: Final = 65_536

@@ -42,12 +42,12 @@ _SWEEP_S = 30.0  # a lost doorbell costs one of these
 
 class _Batch(msgspec.Struct, frozen=True):
     """Wanted events with their bodies (none if no call is to be made); `upto` is how far the log was looked through,
-    `end` how far it goes (or one read reaches)."""
+    `more` whether it goes on."""
 
     events: list[Event]
     bodies: list[bytes]
     upto: int
-    end: int
+    more: bool
 
 
 class _Due(msgspec.Struct, frozen=True):
@@ -112,19 +112,19 @@ class Pump:
                 late = time.monotonic() - self._saved_at > WEBHOOK_CURSOR_S
                 if late or self._cursor - self._saved >= _SAVE_CURSOR_EVERY:
                     await self._record([], [], self._cursor)
-            if self._cursor >= batch.end:  # not at once: what happens meanwhile makes one batch
+            if not batch.more and self._cursor >= batch.upto:  # not at once: what happens meanwhile makes one batch
                 await self.events.wait(_SWEEP_S)
 
     def _read(self, connection: Connection) -> _Batch:
         endpoint, cursor = self.endpoint, self._cursor
-        end = upto = store.scan_end(connection, endpoint.project, cursor, WEBHOOK_SCAN_EVENTS)
+        upto, more = store.scan_end(connection, endpoint.project, cursor, WEBHOOK_SCAN_EVENTS)
         if upto <= cursor:
-            return _Batch([], [], cursor, cursor)
+            return _Batch([], [], cursor, False)
         events = store.wanted(connection, endpoint.project, cursor, upto, sorted(endpoint.types), WEBHOOK_READ_EVENTS)
         if len(events) == WEBHOOK_READ_EVENTS:
-            upto = events[-1].seq
+            upto, more = events[-1].seq, True
         rendered = [] if self._caller.failing else bodies(connection, self._ring, endpoint.project, events)
-        return _Batch(events, rendered, upto, end)
+        return _Batch(events, rendered, upto, more)
 
     async def _first(self, batch: _Batch) -> None:
         calls: list[Called] = []

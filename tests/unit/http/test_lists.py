@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from http_inside import inside
 
+from http_inside import inside
 from tidings.store.sqlite import queries
 
 

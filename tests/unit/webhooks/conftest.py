@@ -91,7 +91,9 @@ class Sink:
             if status == HANG:
                 await asyncio.Event().wait()
             where = f"location: {self.url}/elsewhere\r\n" if 300 <= status < 400 else ""
-            writer.write(f"HTTP/1.1 {status} X\r\n{where}content-length: {len(self.answer)}\r\n\r\n".encode() + self.answer)
+            writer.write(
+                f"HTTP/1.1 {status} X\r\n{where}content-length: {len(self.answer)}\r\n\r\n".encode() + self.answer
+            )
             await writer.drain()
         finally:
             self.open -= 1

@@ -4,22 +4,24 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from tidings_client import api, models
-from tidings_client.core import Call, Policy, base_of, headers_of, result_of, url_of, wait_s, words
+from tidings_client.core import Call, Policy, base_of, headers_of, key_of, result_of, url_of, wait_s, words
 from tidings_client.errors import ConnectionFailed
 from tidings_client.stream import CONNECT_S, SILENCE_S, Follower
+
+T = TypeVar("T")
 
 
 class _Transport:
     """Carries calls out, with retries."""
 
     def __init__(self, key: str, base_url: str, policy: Policy) -> None:
-        self.key, self.base_url, self.policy = key, base_of(base_url), policy
+        self.key, self.base_url, self.policy = key_of(key), base_of(base_url), policy
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -34,7 +36,7 @@ class _Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def do(self, wanted: Call[Any], retries: int | None = None) -> Any:
+    async def do(self, wanted: Call[T], retries: int | None = None) -> T:
         """The typed answer. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
         policy = self.policy if retries is None else msgspec.structs.replace(self.policy, retries=retries)
         tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
@@ -55,7 +57,7 @@ class _Transport:
                 return result_of(wanted, status, body)
             await asyncio.sleep(pause)
 
-    async def each(self, path: str, kind: type[Any], query: dict[str, Any]) -> AsyncIterator[Any]:
+    async def each(self, path: str, kind: type[T], query: dict[str, Any]) -> AsyncIterator[T]:
         """Every item of a list, page after page."""
         cursor = None
         while True:
@@ -139,7 +141,7 @@ class Webhooks(_Resource):
         return self._transport.each(api.deliveries_path(endpoint_id), models.Delivery, {})
 
     async def replay(self, endpoint_id: str, since: str | dt.datetime) -> models.Replay:
-        """Sends every wanted event since a time (RFC 3339) again."""
+        """Sends every wanted event since a time again; while `next_since` is there, go on from it."""
         return await self._do(api.webhook_replay(endpoint_id, since))
 
     async def replay_delivery(self, delivery_id: str) -> models.Delivery:
@@ -279,7 +281,7 @@ class AsyncTidings:
                     url, headers=follower.headers(), timeout=limit, allow_redirects=False
                 ) as answer:
                     if answer.status == 200:
-                        follower.opened()
+                        follower.opened(answer.headers.get("Content-Type"))
                         async for chunk in answer.content.iter_any():
                             for event in follower.feed(chunk):
                                 yield event

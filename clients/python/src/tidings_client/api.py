@@ -1,10 +1,12 @@
 """Every call of the API, as data: sync and async clients carry out the same ones."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, TypeVar
 
 from tidings_client import models
-from tidings_client.core import Call, call, part
+from tidings_client.core import Call, call, part, words
+
+T = TypeVar("T")
 
 
 def send(request: dict[str, Any], idempotency_key: str | None) -> Call[models.Message]:
@@ -12,7 +14,7 @@ def send(request: dict[str, Any], idempotency_key: str | None) -> Call[models.Me
 
 
 def send_batch(requests: list[dict[str, Any]], idempotency_key: str | None) -> Call[models.Batch]:
-    body = {"messages": requests}
+    body = {"messages": [words(request) for request in requests]}
     return call("POST", "/v1/messages/batch", models.Batch, body=body, idempotency_key=idempotency_key)
 
 
@@ -40,7 +42,7 @@ def retry(message_id: str) -> Call[models.Message]:
     return call("POST", f"/v1/messages/{part(message_id)}/retry", models.Message)
 
 
-def listing(path: str, kind: type[Any], query: dict[str, Any]) -> Call[Any]:
+def listing(path: str, kind: type[T], query: dict[str, Any]) -> Call[models.Page[T]]:
     return call("GET", path, models.Page[kind], query=query)
 
 

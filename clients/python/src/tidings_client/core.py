@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -54,6 +54,8 @@ def call(
     """
     if method == "POST" and idempotency_key is None:
         idempotency_key = str(uuid.uuid4())
+    if idempotency_key is not None and not _is_visible(idempotency_key):
+        raise ValueError(f"idempotency_key must be visible ASCII characters, not {idempotency_key!r}")
     given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
     return Call(
         method=method, path=path, answer=answer, body=None if body is None else msgspec.json.encode(body),
@@ -71,10 +73,26 @@ def _text(value: Any) -> str:
 
 def base_of(url: str) -> str:
     """The base URL without its last slash. Raises ValueError where it is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, (parts.hostname or "").encode("idna")  # both raise ValueError
+        good = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+    except ValueError:
+        good = False
+    if not good:
         raise ValueError(f"base_url must be like http://127.0.0.1:8300, not {url!r}")
     return url.rstrip("/")
+
+
+def key_of(key: str) -> str:
+    """The key, if it can be a header. Raises ValueError, which never shows it: errors end up in logs."""
+    if not _is_visible(key):
+        raise ValueError("api_key must be tk_live_… or tk_test_…, without spaces or a line end around it")
+    return key
+
+
+def _is_visible(text: str) -> bool:
+    return bool(text) and all("!" <= char <= "~" for char in text)
 
 
 def part(text: str) -> str:
@@ -106,7 +124,9 @@ def wait_s(
     body: bytes = b"", draw: Callable[[], float] = random.random,
 ) -> float | None:  # fmt: skip
     """Seconds until the next try; None if this answer (status None: no answer) is final. `draw` gives 0 to 1."""
-    again = status is None or status in _RETRYABLE or (status == 409 and b"in_flight" in body)
+    again = (
+        status is None or status in _RETRYABLE or (status == 409 and api_error(status, body).code.endswith("in_flight"))
+    )
     if not wanted.repeatable:
         again = status in _NOT_ACCEPTED
     if not again or tries > policy.retries:
@@ -116,8 +136,12 @@ def wait_s(
 
 def pause_s(policy: Policy, tries: int, retry_after: str | None, draw: Callable[[], float] = random.random) -> float:
     """Exponential back-off with jitter, and never less than the server asks for (at most a minute)."""
-    longest_s = min(policy.last_s, policy.first_s * 2 ** min(tries - 1, 30))
-    return max(longest_s * (0.5 + draw() / 2), min(_asked_s(retry_after), _RETRY_AFTER_MAX_S))
+    longest_s, drawn = min(policy.last_s, policy.first_s * 2 ** min(tries - 1, 30)), draw()
+    own_s, asked_s = longest_s * (0.5 + drawn / 2), _asked_s(retry_after)
+    if asked_s <= 0:
+        return own_s
+    # jitter on top: all that were told the same time must not come back in the same instant
+    return max(own_s, min(asked_s + longest_s * drawn, _RETRY_AFTER_MAX_S))
 
 
 def _asked_s(retry_after: str | None) -> float:
@@ -132,12 +156,12 @@ def _asked_s(retry_after: str | None) -> float:
         return 0.0
 
 
-def result_of(wanted: Call[Any], status: int, body: bytes) -> Any:
+def result_of(wanted: Call[T], status: int, body: bytes) -> T:
     """The typed answer. Raises ApiError, UnexpectedAnswer."""
     if not 200 <= status < 300:
         raise api_error(status, body)
     if wanted.answer is None:
-        return None
+        return cast("T", None)
     try:
         return msgspec.json.decode(body, type=wanted.answer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

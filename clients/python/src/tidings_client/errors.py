@@ -105,7 +105,7 @@ def api_error(status: int, body: bytes) -> ApiError:
     """The error for an answer that is not a 2xx."""
     try:
         problem = msgspec.json.decode(body, type=Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         problem = Problem(detail=body[:200].decode("utf-8", "replace"))
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else BadRequest)
     return kind(status, problem)

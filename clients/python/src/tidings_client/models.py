@@ -53,10 +53,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     to: str | None = None
     sender: str | None = msgspec.field(name="from", default=None)
     text: str | None = None
+    template: str | None = None
     lane: str | None = msgspec.field(name="class", default=None)
     reference: str | None = None
     tags: list[str] = msgspec.field(default_factory=list[str])
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    sequence: str | None = None
+    on_unknown: str | None = None
     parts: int | None = None
     encoding: str | None = None
     provider: str | None = None
@@ -77,6 +80,7 @@ class BatchProblem(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str = "unknown"
     detail: str = ""
+    status: int | None = None
     errors: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
 
 
@@ -85,6 +89,8 @@ class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str | None = None
     status: str | None = None
+    channel: str | None = None
+    created_at: dt.datetime | None = None
     error: BatchProblem | None = None
 
 
@@ -117,6 +123,8 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "enabled"
     description: str = ""
     reason: str | None = None
+    failing_since: dt.datetime | None = None
+    created_at: dt.datetime | None = None
     secret: str | None = None
 
 
@@ -133,6 +141,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     latency_ms: int | None = None
     next_try_at: dt.datetime | None = None
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +153,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     project: str | None = None
     scopes: list[str] = msgspec.field(default_factory=list[str])
+    hint: str | None = None
     key: str | None = None
     created_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
@@ -189,6 +200,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     to: str
+    channel: str = "sms"
     sender: str | None = msgspec.field(name="from", default=None)
     text: str | None = None
     provider: str | None = None
@@ -205,6 +217,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     provider_ref: str
     carrier_state: str
+    state: str | None = None
+    provider_code: str | None = None
+    matched: bool = False
     received_at: dt.datetime | None = None
 
 
@@ -225,6 +240,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events are sent again."""
+    """How many events are sent again. `next_since`: there are more; replay again from then on."""
 
     queued: int
+    next_since: dt.datetime | None = None

@@ -1,17 +1,19 @@
 """Following the live events without I/O: reading the wire, and where to go on after a break."""
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from tidings_client.core import Call, Policy, call, headers_of, pause_s
-from tidings_client.errors import ConnectionFailed, api_error
+from tidings_client.errors import ConnectionFailed, UnexpectedAnswer, api_error
 from tidings_client.models import Event
 
 CONNECT_S = 10.0
 SILENCE_S = 45.0  # the server says something every 15 s: three times nothing is a dead connection
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _ABSENT = frozenset({429, 500, 502, 503, 504})
 
 
@@ -23,16 +25,18 @@ class SseParser:
 
     def __init__(self, last_id: str = "") -> None:
         self.last_id = last_id
-        self._rest = b""
+        self._rest, self._after_cr = b"", False
         self._data: list[bytes] = []
         self._id: bytes | None = None
 
     def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
         """(id, data) of every event that is whole now."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if self._after_cr and chunk:
+            chunk, self._after_cr = chunk.removeprefix(b"\n"), False
+        self._after_cr = self._after_cr or chunk.endswith(b"\r")
+        *lines, self._rest = _LINE_END.split(self._rest + chunk)
         found: list[tuple[str, bytes]] = []
-        for raw in lines:
-            line = raw.removesuffix(b"\r")
+        for line in lines:
             if not line:
                 if self._id is not None:
                     self.last_id = self._id.decode("utf-8", "replace")
@@ -73,16 +77,26 @@ class Follower:
             headers["Last-Event-ID"] = self._parser.last_id
         return headers
 
-    def opened(self) -> None:
-        """A connection stands. What was cut off on the one before is forgotten."""
+    def opened(self, content_type: str | None) -> None:
+        """A connection stands. What was cut off on the one before is forgotten.
+
+        Raises UnexpectedAnswer if it is no stream of events. Source: WHATWG HTML §9.2.2
+        """
+        if (content_type or "").partition(";")[0].strip().lower() != "text/event-stream":
+            raise UnexpectedAnswer(
+                f"/v1/stream answered {content_type}: look for a proxy in between, or a wrong base_url"
+            )
         self._connected_once, self._failures = True, 0
         self._parser = SseParser(self._parser.last_id)
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events in what came."""
+        """The events in what came. Raises UnexpectedAnswer."""
         events: list[Event] = []
         for number, data in self._parser.feed(chunk):
-            event = msgspec.json.decode(data, type=Event)
+            try:
+                event = msgspec.json.decode(data, type=Event)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise UnexpectedAnswer(f"the stream's event {number} is none of Tidings: {error}") from error
             seq = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
             events.append(msgspec.structs.replace(event, id=event.id or event.data.get("event_id"), seq=seq))
         return events

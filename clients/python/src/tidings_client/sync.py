@@ -5,25 +5,27 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import urllib3
 
 from tidings_client import api, models
-from tidings_client.core import Call, Policy, base_of, headers_of, result_of, url_of, wait_s, words
+from tidings_client.core import Call, Policy, base_of, headers_of, key_of, result_of, url_of, wait_s, words
 from tidings_client.errors import ConnectionFailed
 from tidings_client.stream import CONNECT_S, SILENCE_S, Follower
+
+T = TypeVar("T")
 
 
 class _Transport:
     """Carries calls out, with retries."""
 
     def __init__(self, key: str, base_url: str, policy: Policy) -> None:
-        self.key, self.base_url, self.policy = key, base_of(base_url), policy
+        self.key, self.base_url, self.policy = key_of(key), base_of(base_url), policy
         self.pool = urllib3.PoolManager(maxsize=16, retries=False, timeout=urllib3.Timeout(total=policy.timeout_s))
 
-    def do(self, wanted: Call[Any], retries: int | None = None) -> Any:
+    def do(self, wanted: Call[T], retries: int | None = None) -> T:
         """The typed answer. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
         policy = self.policy if retries is None else msgspec.structs.replace(self.policy, retries=retries)
         tries, url, headers = 0, url_of(self.base_url, wanted), headers_of(self.key, wanted)
@@ -42,7 +44,7 @@ class _Transport:
                 return result_of(wanted, status, body)
             time.sleep(pause)
 
-    def each(self, path: str, kind: type[Any], query: dict[str, Any]) -> Iterator[Any]:
+    def each(self, path: str, kind: type[T], query: dict[str, Any]) -> Iterator[T]:
         """Every item of a list, page after page."""
         cursor = None
         while True:
@@ -123,7 +125,7 @@ class Webhooks(_Resource):
         return self._transport.each(api.deliveries_path(endpoint_id), models.Delivery, {})
 
     def replay(self, endpoint_id: str, since: str | dt.datetime) -> models.Replay:
-        """Sends every wanted event since a time (RFC 3339) again."""
+        """Sends every wanted event since a time again; while `next_since` is there, go on from it."""
         return self._do(api.webhook_replay(endpoint_id, since))
 
     def replay_delivery(self, delivery_id: str) -> models.Delivery:
@@ -264,8 +266,9 @@ class Tidings:
                 )
                 with contextlib.closing(answer):
                     if answer.status == 200:
-                        follower.opened()
-                        for chunk in answer.stream(65_536):
+                        follower.opened(answer.headers.get("Content-Type"))
+                        # read1: `stream` would wait for so many bytes where a proxy does not send chunks
+                        while chunk := answer.read1(65_536):
                             yield from follower.feed(chunk)
                         pause = follower.broken("the server closed the stream")
                     else:

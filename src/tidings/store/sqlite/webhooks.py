@@ -192,13 +192,15 @@ def news(connection: Connection, cursor: int, limit: int) -> tuple[set[str], int
     return {str(row[1]) for row in found}, int(found[-1][0]) if found else cursor  # pyright: ignore[reportArgumentType]
 
 
-def scan_end(connection: Connection, project: str, cursor: int, limit: int) -> int:
-    """How far the project's log goes, `limit` events behind the cursor at most. A read."""
+def scan_end(connection: Connection, project: str, cursor: int, limit: int) -> tuple[int, bool]:
+    """How far the project's log goes, `limit` events behind the cursor at most, and whether it goes on. A read."""
     row = connection.execute(
         "select seq from events where project = ? and seq > ? order by seq limit 1 offset ?",
         (project, cursor, limit - 1),
     ).fetchone()
-    return int(row[0]) if row is not None else max(cursor, _log_end(connection, project))  # pyright: ignore[reportArgumentType]
+    if row is not None:
+        return int(row[0]), True  # pyright: ignore[reportArgumentType]
+    return max(cursor, _log_end(connection, project)), False
 
 
 def _log_end(connection: Connection, project: str) -> int:
@@ -206,7 +208,10 @@ def _log_end(connection: Connection, project: str) -> int:
     return int(row[0]) if row is not None and row[0] is not None else 0  # pyright: ignore[reportArgumentType]
 
 
-_BETWEEN = "select seq, id, type, message, at_ms, data from events where project = ? and seq > ? and seq <= ?{} order by seq limit ?"
+_BETWEEN = (
+    "select seq, id, type, message, at_ms, data from events"
+    " where project = ? and seq > ? and seq <= ?{} order by seq limit ?"
+)
 _LISTED = "in (select value from json_each(?))"
 _OF_TYPES = f" and (type {_LISTED} or substr(type, 1, instr(type, '.')) || '*' {_LISTED})"
 
@@ -275,18 +280,23 @@ def record(connection: Connection, items: list[Done]) -> list[None]:
     if deliveries:
         connection.execute(_UPSERT, rows(deliveries))
     for item in items:
-        reason = None if item.disable is None else item.disable.reason
         connection.execute(
-            "update endpoints set cursor = coalesce(?, cursor), failing_since_ms = ?,"
-            " status = case when ? is null then status else 'disabled' end, reason = coalesce(?, reason)"
-            " where project = ? and id = ?",
-            (item.cursor, item.failing_since_ms, reason, reason, item.project, item.endpoint),
+            "update endpoints set cursor = coalesce(?, cursor), failing_since_ms = ? where project = ? and id = ?",
+            (item.cursor, item.failing_since_ms, item.project, item.endpoint),
         )
         if item.disable is not None:
-            data = msgspec.json.encode({"endpoint_id": item.endpoint, "reason": reason}).decode()
-            event = (item.project, item.disable.event, "webhook.disabled", None, item.disable.at_ms, data)
-            transitions.add_events(connection, [event])
+            _disable(connection, item.project, item.endpoint, item.disable)
     return [None] * len(items)
+
+
+def _disable(connection: Connection, project: str, endpoint_id: str, how: Disable) -> None:
+    connection.execute(
+        "update endpoints set status = 'disabled', reason = ? where project = ? and id = ? and status = 'enabled'",
+        (how.reason, project, endpoint_id),
+    )
+    if connection.changes():  # two calls may both have said so
+        data = msgspec.json.encode({"endpoint_id": endpoint_id, "reason": how.reason}).decode()
+        transitions.add_events(connection, [(project, how.event, "webhook.disabled", None, how.at_ms, data)])
 
 
 def queue(connection: Connection, items: list[DeliveryRow]) -> list[None]:

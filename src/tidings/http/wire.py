@@ -1,0 +1,57 @@
+"""uvicorn's HTTP/1.1 protocol with what it leaves open: a limit on the time and the size of a request's head.
+
+Without it a caller that sends nothing, or one header line an hour, keeps its socket for ever, and one that never ends its
+headers fills the memory. (Bodies are bounded in `body.read_body`.) Source: RFC 9110 §15.5.9, RFC 9112 §9.5.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """Give it to uvicorn as `http=PatientProtocol`."""
+
+    _head_since_s: float | None
+    _head_bytes: int
+    _watch: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first head must come within the time."""
+        super().connection_made(transport)
+        self._head_since_s, self._head_bytes = self.loop.time(), 0
+        self._watch = self.loop.call_later(HEAD_TIMEOUT_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the watch."""
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts the bytes of a head that is not yet whole."""
+        if self._head_since_s is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_since_s is not None and self._head_bytes > HEAD_BYTES:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self._head_since_s is None:
+            self._head_since_s, self._head_bytes = self.loop.time(), 0
+        cast(Any, super()).on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """It is whole."""
+        self._head_since_s = None
+        cast(Any, super()).on_headers_complete()
+
+    def _look(self) -> None:
+        """One timer for a connection, not for a request: a slow head is cut off after one to two times the limit."""
+        if self._head_since_s is not None and self.loop.time() - self._head_since_s >= HEAD_TIMEOUT_S * 0.99:
+            self.transport.close()
+            return
+        self._watch = self.loop.call_later(HEAD_TIMEOUT_S, self._look)

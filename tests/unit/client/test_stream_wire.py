@@ -1,0 +1,71 @@
+"""The live stream over servers and proxies that are not ours: no chunks, other line ends, no stream at all."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tidings_client import UnexpectedAnswer
+from tidings_client.stream import SseParser
+
+EVENT = b'id: 1\ndata: {"type":"message.sent","timestamp":"2026-01-01T00:00:00Z","data":{}}\n\n'
+HELD_OPEN_S = 3.0
+
+
+@pytest.fixture
+async def plain_url() -> AsyncIterator[str]:
+    """A server as old proxies are: the body has no length and no chunks, and the connection stays open."""
+    done = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n" + EVENT)
+        await writer.drain()
+        try:
+            await asyncio.wait_for(done.wait(), HELD_OPEN_S)
+        except TimeoutError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    done.set()
+    server.close()
+
+
+async def test_an_event_does_not_wait_for_the_next_ones(client: Any, plain_url: str) -> None:
+    start = time.monotonic()
+    (event,) = await client.take(plain_url, lambda c: c.stream(), 1)
+    assert event.seq == 1
+    assert time.monotonic() - start < HELD_OPEN_S / 2
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json", "text/event-streams"])
+async def test_a_page_in_place_of_the_stream_is_no_endless_silence(client: Any, script: Any, kind: str) -> None:
+    script.steps = [(200, "<html>console</html>", {"Content-Type": kind})]
+    with pytest.raises(UnexpectedAnswer, match=r"/v1/stream answered"):
+        await asyncio.wait_for(client.take(script.url, lambda c: c.stream(), 1), 5)
+    assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize("data", ["{}", "nothing", '{"type": 5, "timestamp": "2026-01-01T00:00:00Z"}'])
+async def test_an_event_of_something_else(client: Any, script: Any, data: str) -> None:
+    script.steps = [(200, f"id: 1\ndata: {data}\n\n", {"Content-Type": "text/event-stream"})]
+    with pytest.raises(UnexpectedAnswer, match="event 1"):
+        await client.take(script.url, lambda c: c.stream(), 1)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("piece", [1, 2, 3, 1000])
+def test_every_line_end_of_the_standard(end: bytes, piece: int) -> None:
+    """Source: WHATWG HTML §9.2.5, `end-of-line`."""
+    body = json.dumps({"text": "x"}).encode()
+    wire = b": hello\nid: 7\ndata: 1\ndata:2\n\nid: 8\ndata: ".replace(b"\n", end) + body + end + end
+    parser, found = SseParser(), []
+    for start in range(0, len(wire), piece):
+        found += parser.feed(wire[start : start + piece])
+    assert found == [("7", b"1\n2"), ("8", body)]
