@@ -50,7 +50,17 @@ def uncovered(trace: str) -> tuple[int, int]:
 async def _trace(folder: Path, *, sabotage: bool) -> tuple[int, int]:
     server = Server(folder, smsc_port=1, unknown_wait_s=1)  # no carrier: the only commits are those of accepting
     trace = folder / "trace"
-    wrap = ["strace", "-f", "-y", "-s", "40", "-o", str(trace), "-e", "trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync"]
+    wrap = [
+        "strace",
+        "-f",
+        "-y",
+        "-s",
+        "40",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync",
+    ]
     if sabotage:
         script = folder / "sabotaged.py"
         script.write_text(_SABOTAGE)

@@ -38,7 +38,9 @@ async def test_kill_9(tmp_path: Path, node_peer: Path, on_unknown: str) -> None:
             await asyncio.sleep(1)
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
             statuses = dict(server.rows("select status, count(*) from messages group by status"))
-            held = server.rows("select count(*) from messages where status = 'failed' and error ->> 'code' = 'outcome_unknown'")
+            held = server.rows(
+                "select count(*) from messages where status = 'failed' and error ->> 'code' = 'outcome_unknown'"
+            )
             failed = statuses.get("failed", 0)
         finally:
             await server.end()

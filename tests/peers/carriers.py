@@ -85,7 +85,7 @@ def submission(
 async def until(true: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Waits until `true()`; fails after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not true():
             await asyncio.sleep(0.002)
 
 

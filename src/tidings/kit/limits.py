@@ -68,7 +68,9 @@ WEBHOOK_IDLE_S: Final = 0.5  # how often a pump looks without being rung, and ho
 WEBHOOK_DISABLE_AFTER_S: Final = 5 * 86_400  # of nothing but failures
 WEBHOOK_ROTATION_S: Final = 86_400  # the old secret signs too
 WEBHOOK_REPLAY_EVENTS: Final = 100_000
-WEBHOOK_FAILING_AFTER: Final = 16  # calls in a row without an answer (one full width): then no event waits for a time-out
+WEBHOOK_FAILING_AFTER: Final = (
+    16  # calls in a row without an answer (one full width): then no event waits for a time-out
+)
 WEBHOOK_PROBES: Final = 2  # calls at once to an endpoint that does not answer: few sockets for the dead
 WEBHOOK_PROBE_S: Final = 5.0  # how soon its return is noticed
 WEBHOOK_BATCH_S: Final = 2.0  # no call of a batch starts later: bounds what a crash repeats, and how late rows show

@@ -196,7 +196,9 @@ async def test_inbound_parts_in_any_order_and_twice(bench: Bench) -> None:
     ]  # fmt: skip
     for part in parts:
         await bench.node.received("carrier", [], [part])
-    single = InboundPart(provider="carrier", sender="+14155550103", to="+4912345", text="x", dedup="s", received_ms=wall_ms())
+    single = InboundPart(
+        provider="carrier", sender="+14155550103", to="+4912345", text="x", dedup="s", received_ms=wall_ms()
+    )
     await bench.node.received("carrier", [], [single, single])
     await bench.node.received("carrier", [], [single])
     found = await bench.rows("select parts, missing from inbound order by parts")
@@ -208,7 +210,14 @@ async def test_missing_parts_are_handed_on_as_partial(bench: Bench) -> None:
     await bench.open()
     old = wall_ms() - 200_000
     part = InboundPart(
-        provider="carrier", sender="+14155550102", to="+4912345", text="half", concat_ref=8, total=2, part=2, received_ms=old
+        provider="carrier",
+        sender="+14155550102",
+        to="+4912345",
+        text="half",
+        concat_ref=8,
+        total=2,
+        part=2,
+        received_ms=old,
     )
     await bench.node.received("carrier", [], [part])
     async with asyncio.timeout(5):

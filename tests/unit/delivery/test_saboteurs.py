@@ -28,7 +28,10 @@ async def attempts_before_wire(bench: Bench) -> list[str]:
     def watched(batch: Sequence[Submission]) -> None:
         for one in batch:
             key = (one.attempt_id,)
-            if bench.engine._read(lambda c, key=key: c.execute("select 1 from attempts where id = ?", key).fetchone()) is None:
+            if (
+                bench.engine._read(lambda c, key=key: c.execute("select 1 from attempts where id = ?", key).fetchone())
+                is None
+            ):
                 missing.append(one.attempt_id)
         submit(batch)
 

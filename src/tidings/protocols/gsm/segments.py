@@ -83,7 +83,7 @@ def _cut(data: bytes, encoding: str, text: str, substitutions: tuple[tuple[str, 
     )  # fmt: skip
 
 
-def _pieces(data: bytes, size: int, encoding: str):  # noqa: ANN202 - an iterator of bytes
+def _pieces(data: bytes, size: int, encoding: str):
     at = 0
     while at < len(data):
         end = min(at + size, len(data))

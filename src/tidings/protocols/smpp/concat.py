@@ -52,7 +52,9 @@ def concat_of(sm: Sm) -> tuple[Concat | None, bytes]:
             return udh.parse(data)
         except udh.UdhError:
             return None, data
-    ref, total, n = (sm.tlvs.get(tag, b"") for tag in (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM))
+    ref, total, n = (
+        sm.tlvs.get(tag, b"") for tag in (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
+    )
     if len(ref) == 2 and len(total) == 1 and len(n) == 1 and 1 <= n[0] <= total[0]:
         return Concat(int.from_bytes(ref, "big"), total[0], n[0], 16), data
     return None, data
@@ -70,7 +72,15 @@ def decode_text(data: bytes, data_coding: int, default_alphabet: Alphabet = "gsm
     return data.decode(kind, "replace")
 
 
-_CODECS: Final = {1: "ascii", 3: "latin-1", 5: "shift_jis", 6: "iso8859_5", 7: "iso8859_8", 10: "iso2022_jp", 14: "euc_kr"}
+_CODECS: Final = {
+    1: "ascii",
+    3: "latin-1",
+    5: "shift_jis",
+    6: "iso8859_5",
+    7: "iso8859_8",
+    10: "iso2022_jp",
+    14: "euc_kr",
+}
 
 
 def _alphabet_of(data_coding: int, default: Alphabet) -> str:

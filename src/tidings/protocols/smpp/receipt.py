@@ -27,7 +27,9 @@ _WORDS: Final[dict[State, str]] = {
     "unknown": "UNKNOWN", "rejected": "REJECTD", "enroute": "ENROUTE", "skipped": "SKIPPED",
 }  # fmt: skip
 #: Keys of the text, in any case, with or without the space; what stands behind `text:` is not ours to read.
-_KEY: Final = re.compile(r"(?:^|(?<=[\s,;]))(id|sub|dlvrd|submit ?date|done ?date|stat|status|err)\s*:\s*(\S*)", re.IGNORECASE)
+_KEY: Final = re.compile(
+    r"(?:^|(?<=[\s,;]))(id|sub|dlvrd|submit ?date|done ?date|stat|status|err)\s*:\s*(\S*)", re.IGNORECASE
+)
 _TEXT: Final = re.compile(r"(?:^|\s)text\s*:", re.IGNORECASE)
 
 
