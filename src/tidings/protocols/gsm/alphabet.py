@@ -17,7 +17,7 @@ _EXTENSION: Final = {
 _ENCODE: Final[dict[int, str]] = {ord(c): chr(n) for n, c in enumerate(_BASIC) if n != ESC} | {
     ord(c): chr(ESC) + chr(n) for n, c in _EXTENSION.items()
 }
-_DECODE: Final = {n: c for n, c in enumerate(_BASIC)}
+_DECODE: Final = dict(enumerate(_BASIC))
 _KNOWN: Final = frozenset(chr(n) for n in _ENCODE)
 _EXTENDED: Final = frozenset(_EXTENSION.values())
 #: Typographic characters and what stands for them; nothing else is ever replaced.

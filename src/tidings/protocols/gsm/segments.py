@@ -71,10 +71,8 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _cut(data: bytes, encoding: str, text: str, substitutions: tuple[tuple[str, str], ...], ref_bits: int) -> Segments:
     coding, alone, short, shorter, width = _SIZES[encoding]
-    if len(data) <= alone * width:
-        parts = [data]
-    else:
-        parts = list(_pieces(data, (short if ref_bits == 8 else shorter) * width, encoding))
+    size = (alone if len(data) <= alone * width else short if ref_bits == 8 else shorter) * width
+    parts = list(_pieces(data, size, encoding)) or [b""]
     if len(parts) > MAX_PARTS:
         raise SegmentError(f"the text needs {len(parts)} parts; {MAX_PARTS} is the most that one message can have")
     return Segments(
