@@ -1,0 +1,157 @@
+"""The SMPP codec: round trips, receipts as carriers really send them, concatenation, times; smpplib as oracle."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+import smpplib.consts
+import smpplib.smpp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidings.protocols.smpp import concat, constants, pdu, receipt, times
+from tidings.protocols.smpp.pdu import Sm
+
+octet = st.integers(0, 255)
+text20 = st.binary(max_size=20).map(lambda b: b.replace(b"\0", b""))
+sms = st.builds(
+    Sm, source_addr=text20, destination_addr=text20, short_message=st.binary(max_size=254), source_addr_ton=octet,
+    source_addr_npi=octet, dest_addr_ton=octet, dest_addr_npi=octet, esm_class=octet, registered_delivery=octet,
+    data_coding=octet, protocol_id=octet, priority_flag=octet, replace_if_present=octet, sm_default_msg_id=octet,
+    tlvs=st.dictionaries(st.integers(0, 0xFFFF), st.binary(max_size=50), max_size=4),
+)  # fmt: skip
+
+
+@given(sms)
+def test_sm_round_trip(sm: Sm) -> None:
+    assert pdu.decode_sm(pdu.encode_sm(sm)) == sm
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6), st.integers(1, 40))
+def test_framer_does_not_care_where_the_stream_is_cut(bodies: list[bytes], size: int) -> None:
+    stream = b"".join(pdu.pdu(4, 0, n, body) for n, body in enumerate(bodies))
+    framer, seen = pdu.Framer(), []
+    for at in range(0, len(stream), size):
+        seen += framer.feed(stream[at : at + size])
+    assert [frame[3] for frame in seen] == bodies
+    assert framer.buffered == 0
+
+
+@pytest.mark.parametrize("length", [0, 15, 70_001, 0xFFFFFFFF])
+def test_framer_refuses_impossible_lengths(length: int) -> None:
+    with pytest.raises(pdu.SmppFrameError):
+        pdu.Framer().feed(pdu.HEADER.pack(length, 4, 0, 1))
+
+
+def test_smpplib_reads_what_we_write() -> None:
+    body = pdu.encode_sm(
+        Sm(source_addr=b"ACME", source_addr_ton=5, destination_addr=b"4917", short_message=b"hello", registered_delivery=1,
+           tlvs={constants.Tag.USER_MESSAGE_REFERENCE: b"\0\7"})
+    )  # fmt: skip
+    read = smpplib.smpp.parse_pdu(pdu.pdu(constants.SUBMIT_SM, 0, 9, body), client=None, allow_unknown_opt_params=True)
+    assert (read.command, read.sequence, read.source_addr, read.destination_addr) == ("submit_sm", 9, b"ACME", b"4917")
+    assert (read.short_message, read.registered_delivery, read.user_message_reference) == (b"hello", 1, 7)
+
+
+def test_we_read_what_smpplib_writes() -> None:
+    class Client:
+        sequence = 3
+
+        def next_sequence(self) -> int:
+            return self.sequence
+
+    made = smpplib.smpp.make_pdu(
+        "submit_sm", client=Client(), source_addr_ton=smpplib.consts.SMPP_TON_INTL, source_addr="4917", dest_addr_ton=1,
+        destination_addr="4918", short_message=b"hi", data_coding=0, esm_class=0, registered_delivery=True,
+    )  # fmt: skip
+    frames = pdu.Framer().feed(made.generate())
+    sm = pdu.decode_sm(frames[0][3])
+    assert (frames[0][0], sm.source_addr, sm.destination_addr, sm.short_message) == (4, b"4917", b"4918", b"hi")
+
+
+@pytest.mark.parametrize("field", ["source_addr", "destination_addr"])
+def test_a_field_that_does_not_fit_is_named(field: str) -> None:
+    with pytest.raises(pdu.SmppEncodeError, match=field):
+        pdu.encode_sm(Sm(**{field: b"1" * 21}))
+
+
+RECEIPTS = [
+    ("id:123 sub:001 dlvrd:001 submit date:2611240102 done date:2611240103 stat:DELIVRD err:000 text:hi", "123", "delivered"),
+    ("id:123 sub:001 dlvrd:001 submit date:261124010203 done date:261124010304 stat:DELIVRD err:000 text:hi", "123", "delivered"),
+    ("id:0A1b submitdate:2611240102 donedate:2611240103 stat:FAILED err:12 text:", "0A1b", "undeliverable"),
+    ("ID:9 STAT:REJECTED ERR:8", "9", "rejected"),
+    ("id:9 stat:REJECTD", "9", "rejected"),
+    ("id:9 stat:ACCEPTD", "9", "accepted"),
+    ("id:9 stat:EXPIRED text:id:77 stat:DELIVRD", "9", "expired"),
+    ("id:9 stat:SOMETHING", "9", "unknown"),
+    ("stat:UNDELIV id:9", "9", "undeliverable"),
+]
+
+
+@pytest.mark.parametrize(("text", "message_id", "state"), RECEIPTS)
+def test_receipts_as_carriers_write_them(text: str, message_id: str, state: str) -> None:
+    found = receipt.parse_receipt(Sm(esm_class=4, short_message=text.encode()))
+    assert found is not None
+    assert (found.message_id, found.state) == (message_id, state)
+    assert found.final == (state not in ("accepted", "enroute"))
+
+
+def test_tlvs_come_first() -> None:
+    tlvs = {constants.Tag.RECEIPTED_MESSAGE_ID: b"abc\0", constants.Tag.MESSAGE_STATE: b"\2"}
+    found = receipt.parse_receipt(Sm(esm_class=4, short_message=b"id:1 stat:EXPIRED", tlvs=tlvs))
+    assert found is not None
+    assert (found.message_id, found.state) == ("abc", "delivered")
+
+
+def test_a_message_is_no_receipt() -> None:
+    assert receipt.parse_receipt(Sm(short_message=b"id:1 stat:DELIVRD")) is None
+
+
+@given(st.integers(1, 2**53))
+def test_ids_match_in_any_spelling(number: int) -> None:
+    kept = receipt.canonical_id(f"{number:x}")
+    for spelling in (str(number), f"{number:X}", f"{number:020x}", f"{number:025}"):
+        assert kept in receipt.id_candidates(spelling) or receipt.canonical_id(str(number)) in receipt.id_candidates(spelling)
+
+
+@given(st.sampled_from(["udh8", "udh16", "sar"]), st.lists(st.binary(min_size=1, max_size=100), min_size=2, max_size=9), octet)
+def test_concatenation_both_ways(method: concat.Method, parts: list[bytes], ref: int) -> None:
+    for n, fields in enumerate(concat.parts_for(tuple(parts), method, ref), 1):
+        sm = Sm(esm_class=fields.esm_class, short_message=fields.short_message, tlvs=fields.tlvs)
+        which, data = concat.concat_of(pdu.decode_sm(pdu.encode_sm(sm)))
+        assert which is not None
+        assert (which.ref, which.total, which.part, data) == (ref, len(parts), n, parts[n - 1])
+
+
+@given(st.datetimes(dt.datetime(2001, 1, 1), dt.datetime(2098, 1, 1)))
+def test_absolute_times(when: dt.datetime) -> None:
+    moment = when.replace(microsecond=0, tzinfo=dt.UTC)
+    assert times.parse(times.absolute(moment), moment) == moment
+
+
+@given(st.integers(1, 29 * 86_400))
+def test_relative_times(seconds: int) -> None:
+    now = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
+    assert times.parse(times.relative(seconds), now) == now + dt.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "261124", "26112401020300X+", "269924010203000+"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(times.SmppTimeError):
+        times.parse(text, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+
+@pytest.mark.parametrize(
+    ("data", "coding", "default", "text"),
+    [
+        (b"\x00\x1b\x65", 0, "gsm", "@€"),
+        (b"\xe9", 0, "latin1", "é"),
+        (b"\xe9", 3, "gsm", "é"),
+        ("я".encode("utf-16-be"), 8, "gsm", "я"),
+        ("я".encode("utf-16-be"), 0x18, "gsm", "я"),
+        (b"hi", 0xF1, "gsm", "hi"),
+    ],
+)
+def test_text_by_data_coding(data: bytes, coding: int, default: concat.Alphabet, text: str) -> None:
+    assert concat.decode_text(data, coding, default) == text
