@@ -8,7 +8,7 @@ from tidings.domain.event import Event
 from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import messages, queries, webhooks
+from tidings.store.sqlite import messages, queries
 from tidings.store.sqlite.engine import Connection
 
 _encode = msgspec.json.Encoder().encode
@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 def bodies(connection: Connection, ring: KeyRing, project: str, events: list[Event]) -> list[bytes]:
     """`{"type", "timestamp", "data"}` of each event. A read; all messages of the batch in one query."""
     ids = list({event.message for event in events if event.message is not None})
-    stored = webhooks.messages_of(connection, ring, project, ids)
+    stored = messages.load(connection, ring, project, ids)
     views = {key: _message(found) for key, found in stored.items()}
     rest = [key for key in ids if key not in stored]
     if rest:

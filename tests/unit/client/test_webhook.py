@@ -103,6 +103,22 @@ def test_a_signed_body_that_is_no_event() -> None:
             verify_webhook(body.encode(), signed(body=body), SECRET)
 
 
+HOSTILE = [
+    {"webhook-id": "evt_\udcff"},  # bytes that are no UTF-8, as WSGI and ASGI servers hand them on
+    {"webhook-timestamp": "1" * 5_000},  # more digits than `int` takes
+    {"webhook-timestamp": "\u0661"},  # a digit, but none of ASCII
+    {"webhook-timestamp": "-1"},
+    {"webhook-signature": "v1,é"},
+    {"webhook-signature": "v1,\udcff"},
+]
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: next(iter(change)))
+def test_hostile_headers_do_not_crash_the_receiver(change: dict[str, str]) -> None:
+    with pytest.raises(WebhookVerificationError):
+        verify_webhook(BODY.encode(), {**signed(), **change}, SECRET)
+
+
 ANY = st.text(st.characters(exclude_categories=()))  # with surrogates, as servers hand them on
 
 

@@ -68,6 +68,7 @@ class Engine:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock_fd)
+            self._lock_fd = -1
             raise StoreLocked(f"{self.path.parent} is in use by another Tidings process; stop it first") from error
         self.writer = self._connect()
 

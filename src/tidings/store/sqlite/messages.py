@@ -73,7 +73,8 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
 
 def load(connection: Connection, ring: KeyRing, project: str, ids: list[str]) -> dict[str, StoredMessage]:
     """The messages of `project` with these ids; missing ones are absent."""
-    sql = f"select {COLUMNS} from json_each(?1) e join messages m on m.project = ?2 and m.id = e.value {JOIN}"
+    # cross join: SQLite would else look for the project first, and walk all of its messages
+    sql = f"select {COLUMNS} from json_each(?1) e cross join messages m on m.project = ?2 and m.id = e.value {JOIN}"
     found = connection.execute(sql, (*rows(ids), project))
     return {row[1]: stored(ring, row) for row in found}
 
@@ -82,7 +83,7 @@ def attempts(connection: Connection, project: str, ids: list[str]) -> list[Store
     """All attempts of these messages, in order."""
     sql = (
         "select a.id, a.message, a.n, a.provider, a.status, a.parts, a.created_ms, a.sent_ms, a.ended_ms, a.error, a.cost"
-        " from json_each(?1) e join attempts a on a.project = ?2 and a.message = e.value order by a.message, a.n"
+        " from json_each(?1) e cross join attempts a on a.project = ?2 and a.message = e.value order by a.message, a.n"
     )
     return [
         StoredAttempt(

@@ -5,9 +5,7 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
-from tidings.domain.view import StoredMessage
-from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import idempotency, messages, transitions
+from tidings.store.sqlite import idempotency, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
 
@@ -257,16 +255,6 @@ def events_of(connection: Connection, project: str, seqs: list[int]) -> dict[int
         (*rows(seqs), project),
     )
     return {int(row[0]): _event(project, row) for row in found}
-
-
-def messages_of(connection: Connection, ring: KeyRing, project: str, ids: list[str]) -> dict[str, StoredMessage]:
-    """These messages. The cross join holds SQLite to the order: ids first, not all messages of the project. A read."""
-    found = connection.execute(
-        f"select {messages.COLUMNS} from json_each(?1) e cross join messages m on m.project = ?2 and m.id = e.value"
-        f" {messages.JOIN}",
-        (*rows(ids), project),
-    )
-    return {str(row[1]): messages.stored(ring, row) for row in found}
 
 
 def _event(project: str, row: tuple[Any, ...]) -> Event:
