@@ -1,5 +1,7 @@
 # Everything a developer does here. `make setup` needs Python >= 3.11, make and a package registry; nothing else.
-PYTHON ?= python3
+# The first Python that is new enough; python3 of an older system may not be. make PYTHON=… names another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 ARGS ?=
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -11,25 +13,32 @@ PEERS := tests/peers/node_modules/.package-lock.json
 # What stands on the machine wins; a pinned uv of our own otherwise (a pyenv shim may exist and still not run).
 UV := $(shell if uv --version >/dev/null 2>&1; then echo uv; else echo $(BOOTSTRAP)/bin/uv; fi)
 PYTEST := $(VENV)/bin/python -m pytest
+NEEDS_PYTHON = test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Tidings needs Python >= 3.11; say which with make PYTHON=/path/to/python3.12 setup" >&2; exit 1; }
+# uv reads no pip.conf: where pip is told of another index, tell uv too. Recipes that use it are silent, it may hold a password.
+PIP_INDEX = $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
+UV_PIP = export VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(if $(UV_DEFAULT_INDEX)$(UV_INDEX_URL),,$(addprefix UV_DEFAULT_INDEX=,$(PIP_INDEX))); $(UV) pip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test check bench chaos fuzz soak lock clean peers
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z ]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(STAMP) ## build .venv from requirements.lock
 
 $(BOOTSTRAP)/bin/uv:
+	@$(NEEDS_PYTHON)
 	@$(PYTHON) -m venv $(BOOTSTRAP) || { echo "No uv, and '$(PYTHON) -m venv' failed: install python3-venv, or uv, and try again." >&2; exit 1; }
 	$(BOOTSTRAP)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml $(filter-out uv,$(UV))
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tidings needs Python >= 3.11; say which with make PYTHON=python3.12 setup" >&2; exit 1; }
-	@test -x $(VENV)/bin/python || $(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e . -e clients/python
+	@$(NEEDS_PYTHON)
+	@test -x $(VENV)/bin/python || UV_VENV_CLEAR=1 $(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	@echo "Installing requirements.lock into $(VENV)"
+	@$(UV_PIP) sync --quiet --require-hashes requirements.lock
+	@$(UV_PIP) install --quiet --no-deps --no-build-isolation -e . -e clients/python
 	@touch $@
 
 # Peers from npm judge our SMPP. Without npm their tests say why they are skipped; TIDINGS_REQUIRE_PEERS=1 makes that a failure.
@@ -49,14 +58,14 @@ test: setup peers ## all tests, with the short cuts of the campaigns (< 10 minut
 check: setup ## lint, format, types, import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	@command -v node >/dev/null 2>&1 || VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet $(NODE_WHEEL)
+	@command -v node >/dev/null 2>&1 || { $(UV_PIP) install --quiet $(NODE_WHEEL); }
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
-bench: setup ## ratios against Kannel and Jasmin with the harness in ../shared/bench
+bench: setup ## ratios against Kannel and Jasmin, by the harness in ../shared/bench; PAIRS=1 SCENARIOS="dlr low" shorten it
 	$(VENV)/bin/python bench/run.py $(ARGS)
 
-chaos fuzz soak: setup peers ## the long campaigns
+chaos fuzz soak: setup peers ## the long campaigns, each by its name
 	@test -d tests/$@ || { echo "tests/$@ does not exist yet" >&2; exit 1; }
 	TIDINGS_CAMPAIGN=1 $(PYTEST) -s --timeout=0 tests/$@ $(ARGS)
 

@@ -1,7 +1,7 @@
 """`make bench`: Tidings beside Kannel and Jasmin, in turn on this machine; prints ratios with their 95 % interval.
 
 Needs the harness in ../shared/bench (or BENCH_HARNESS) and a C compiler; a peer that is not installed is left out
-and named. PAIRS (default 7) is how often each pair runs; ARGS="dlr low" picks scenarios.
+and named. PAIRS (default 7) is how often each pair runs; SCENARIOS="dlr low" picks some.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ SCENARIOS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
     "low": ("50 messages/s, receipts on", ["--scenario", "low"], ("kannel-w100",)),
     "accept16": ("accepted, 16 connections", ["--scenario", "accept", "--conc", "16"], ("kannel-w100",)),
     "accept64": ("accepted, 64 connections", ["--scenario", "accept", "--conc", "64"], ("kannel-w100",)),
+    "slowdisk": ("whole life, 2 ms added to each fsync", ["--scenario", "dlr"], ("tidings-fsync2ms",)),
 }
 
 
 def missing(peer: str) -> str | None:
     """What keeps the peer from running here, or None."""
+    if peer.startswith("tidings"):
+        return None
     needs = list(KANNEL_BINARIES)
     if peer == "jasmin":
         needs = [*JASMIN_NEEDS, os.fspath(JASMIN_VENVS / "venv-jasmin-0.11.0/bin/jasmind.py")]
@@ -52,7 +55,8 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; all without")
     parser.add_argument("--pairs", type=int, default=int(os.environ.get("PAIRS", "7")))
     options = parser.parse_args()
-    unknown = set(options.scenarios) - set(SCENARIOS)
+    scenarios = options.scenarios or os.environ.get("SCENARIOS", "").replace(",", " ").split() or list(SCENARIOS)
+    unknown = set(scenarios) - set(SCENARIOS)
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     if not (HARNESS / "pairs.py").is_file():
@@ -62,7 +66,7 @@ def main() -> int:
         print("The load harness needs a C compiler (cc). Nothing was measured.")
         return 0
     failed = 0
-    for name in options.scenarios or SCENARIOS:
+    for name in scenarios:
         title, arguments, peers = SCENARIOS[name]
         for peer in peers:
             print(f"\n== {title}: tidings / {peer}", flush=True)

@@ -29,6 +29,7 @@ API_KEY = "tk_test_" + "docsdocsdocsdocsdocsdocsdocsdocs"
 START_TIMEOUT_S = 30.0
 BLOCK_TIMEOUT_S = 60.0
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]+)?[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
+_LANGUAGES = {"bash", "json", "python", "text", "toml"}
 _READER_ONLY = ("git clone", "cd ", "tidings serve", ".venv/bin/tidings serve")
 
 
@@ -132,10 +133,10 @@ def test_block_runs(block: Block, server: Server) -> None:
     assert not unknown, f"{block.where}: the Makefile has no target {', '.join(sorted(unknown))}"
     if not script.strip():
         return
-    command = [sys.executable, "-"] if block.language == "python" else ["bash", "-euo", "pipefail"]
+    command = [sys.executable, "-"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
         command,
-        input=script,
+        input=script if block.language == "python" else "",
         cwd=server.folder,
         env=server.env,
         capture_output=True,
@@ -162,12 +163,13 @@ def test_readme_shows_the_first_message() -> None:
 
 
 def test_no_block_hides() -> None:
-    """An unclosed fence would swallow the blocks behind it, and a block without a language would never be run."""
+    """An unclosed fence would swallow the blocks behind it; a block in no or another language would never be run."""
     for file in FILES:
         fences = re.findall(r"^ *```", file.read_text(), re.M)
         blocks = [block for block in BLOCKS if block.file == file]
         assert len(fences) == 2 * len(blocks), f"{file.name}: a fence is not closed"
-        assert all(block.language for block in blocks), f"{file.name}: a block names no language (use text)"
+        others = {block.language for block in blocks} - _LANGUAGES
+        assert not others, f"{file.name}: a block's language is one of {sorted(_LANGUAGES)}, not {sorted(others)}"
 
 
 @pytest.mark.parametrize(

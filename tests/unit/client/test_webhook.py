@@ -106,7 +106,9 @@ def test_a_signed_body_that_is_no_event() -> None:
 HOSTILE = [
     {"webhook-id": "evt_\udcff"},  # bytes that are no UTF-8, as WSGI and ASGI servers hand them on
     {"webhook-timestamp": "1" * 5_000},  # more digits than `int` takes
-    {"webhook-timestamp": "\u0661"},  # a digit, but none of ASCII
+    {"webhook-id": "evt_\ud800"},
+    {"webhook-timestamp": "\u0661"},  # digits, but none of ASCII; `int` takes the first and not the second
+    {"webhook-timestamp": "\u00b2"},
     {"webhook-timestamp": "-1"},
     {"webhook-signature": "v1,é"},
     {"webhook-signature": "v1,\udcff"},

@@ -29,7 +29,7 @@ def verify_webhook(
     if not _is_number(stamp) or abs(time.time() - int(stamp)) > tolerance_s:
         raise WebhookVerificationError("the timestamp is not within the tolerance: an old call, or a wrong clock")
     # servers hand bytes that are no UTF-8 on as surrogates: they must not raise anything but "no signature matches"
-    content = f"{call}.{stamp}.".encode("utf-8", "surrogateescape") + body
+    content = f"{call}.{stamp}.".encode("utf-8", "surrogatepass") + body
     secrets = [secret] if isinstance(secret, str) else list(secret)
     wanted = [hmac.digest(_key(one), content, hashlib.sha256) for one in secrets]
     signatures = [_raw(part[3:]) for part in given.split() if part.startswith("v1,")]
