@@ -15,9 +15,17 @@ UV := $(shell if uv --version >/dev/null 2>&1; then echo uv; else echo $(BOOTSTR
 PYTEST := $(VENV)/bin/python -m pytest
 NEEDS_PYTHON = test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "Tidings needs Python >= 3.11; say which with make PYTHON=/path/to/python3.12 setup" >&2; exit 1; }
-# uv reads no pip.conf: where pip is told of another index, tell uv too. Recipes that use it are silent, it may hold a password.
-PIP_INDEX = $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
-UV_PIP = export VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(if $(UV_DEFAULT_INDEX)$(UV_INDEX_URL),,$(addprefix UV_DEFAULT_INDEX=,$(PIP_INDEX))); $(UV) pip
+# uv reads no pip.conf: where pip is told of another index or certificate, tell uv too. Recipes that use it are silent, an
+# index may hold a password.
+define UV_PIP
+told() { $(PYTHON) -m pip config list 2>/dev/null | sed -n "s/^global\.$$1='\(.*\)'\$$/\1/p"; }; \
+	export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
+	UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(told index-url)}}"; \
+	SSL_CERT_FILE="$${SSL_CERT_FILE:-$${PIP_CERT:-$$(told cert)}}"; \
+	[ -z "$$UV_DEFAULT_INDEX" ] || export UV_DEFAULT_INDEX; \
+	[ -z "$$SSL_CERT_FILE" ] || export SSL_CERT_FILE; \
+	$(UV) pip
+endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

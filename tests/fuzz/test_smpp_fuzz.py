@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import os
 import random
 
 import pytest
 
-from tidings.protocols.smpp import concat, constants, pdu, receipt
+from tidings.protocols.smpp import concat, constants, pdu, receipt, times
 from tidings.protocols.smpp.pdu import Sm
 
 COUNT = 1_000_000 if os.environ.get("TIDINGS_CAMPAIGN") == "1" else 100_000
@@ -26,6 +28,8 @@ def corpus() -> list[bytes]:
         pdu.pdu(constants.DELIVER_SM, 0, 3, pdu.encode_sm(udh)),
         pdu.pdu(constants.BIND_TRANSCEIVER, 0, 4, pdu.encode_bind(pdu.Bind(system_id="me", password="secret"))),
         pdu.pdu(constants.SUBMIT_SM_RESP, 0, 5, b"abc\0"),
+        pdu.pdu(constants.BIND_TRANSCEIVER | constants.RESP, 0, 6, b"smsc\0\x02\x10\0\1\x34"),
+        pdu.pdu(constants.QUERY_SM | constants.RESP, 0, 7, b"abc\x00261124010203000+\0\2\0"),
     ]
 
 
@@ -44,6 +48,11 @@ def mutate(rng: random.Random, data: bytes) -> bytes:
     return bytes(raw)
 
 
+def read_time(text: str) -> None:
+    with contextlib.suppress(times.SmppTimeError):
+        times.parse(text, dt.datetime(2026, 11, 24, tzinfo=dt.UTC))
+
+
 def digest(data: bytes) -> None:
     """What a session does with bytes from the wire."""
     for command, status, _, body in pdu.Framer().feed(data):
@@ -51,9 +60,15 @@ def digest(data: bytes) -> None:
             pdu.decode_bind(body)
         elif command == constants.SUBMIT_SM_RESP:
             pdu.decode_submit_resp(status, body)
+        elif command == constants.BIND_TRANSCEIVER | constants.RESP:
+            pdu.decode_bind_resp(body)
+        elif command == constants.QUERY_SM | constants.RESP:
+            read_time(pdu.decode_query_resp(body)[1])
         else:
             sm = pdu.decode_data_sm(body) if command == constants.DATA_SM else pdu.decode_sm(body)
-            receipt.parse_receipt(sm)
+            found = receipt.parse_receipt(sm)
+            if found is not None:
+                receipt.id_candidates(found.message_id)
             _, user_data = concat.concat_of(sm)
             concat.decode_text(user_data, sm.data_coding)
 

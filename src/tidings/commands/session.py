@@ -40,7 +40,7 @@ def client(url: str, key: str) -> Generator[Tidings]:
         raise Failure("\n".join(lines)) from error
     except ConnectionFailed as error:
         raise Failure(f"no answer from {url}: is the server running there? (start it with `tidings serve`)") from error
-    except TidingsError as error:
+    except (TidingsError, ValueError) as error:  # ValueError: a URL or key that cannot be one
         raise Failure(str(error)) from error
 
 

@@ -248,6 +248,7 @@ class Dispatcher:
         try:
             if await self._pipeline.run(batch, provider, state.epoch):
                 self._bus.ring("events")
+                self.wake("")  # what was released may be for another provider
         except StoreError as error:
             _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
         finally:

@@ -111,7 +111,7 @@ async def follow(
     bell = back.bus.subscribe("events")
     clients.count += 1
     try:
-        yield b": welcome\n\n"
+        yield f": welcome\nid: {after}\n\n".encode()  # a break before the first event loses nothing
         while not request.app.state.closing.is_set() and keys.holds(caller):
             start = after
             found = await back.engine.read(lambda c: _read(c, back, caller.project, start))  # noqa: B023

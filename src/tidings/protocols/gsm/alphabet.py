@@ -18,6 +18,7 @@ _ENCODE: Final[dict[int, str]] = {ord(c): chr(n) for n, c in enumerate(_BASIC) i
     ord(c): chr(ESC) + chr(n) for n, c in _EXTENSION.items()
 }
 _DECODE: Final = dict(enumerate(_BASIC))
+_SEVEN_BITS: Final = bytes(n & 0x7F for n in range(256))
 _KNOWN: Final = frozenset(chr(n) for n in _ENCODE)
 _EXTENDED: Final = frozenset(_EXTENSION.values())
 #: Typographic characters and what stands for them; nothing else is ever replaced.
@@ -50,20 +51,25 @@ def encode(text: str) -> bytes:
 
 
 def decode(data: bytes) -> str:
-    """Text of septet values. Tolerant: an unknown escape gives the basic character, as §6.2.1.1 asks; a lone ESC a space."""
+    """Text of septet values. Tolerant: an unknown escape gives the basic character, as §6.2.1.1 asks; a lone ESC a space.
+
+    Eighth bits are passed over.
+    """
+    if not data.isascii():
+        data = data.translate(_SEVEN_BITS)
     if ESC not in data:
-        return "".join([_DECODE.get(b & 0x7F, " ") for b in data])
+        return data.decode("ascii").translate(_DECODE)
     out: list[str] = []
     septets = iter(data)
     for septet in septets:
         if septet != ESC:
-            out.append(_DECODE[septet & 0x7F])
+            out.append(_DECODE[septet])
             continue
         following = next(septets, None)
         if following is None or following == ESC:
             out.append(" ")
         else:
-            out.append(_EXTENSION.get(following & 0x7F, _DECODE[following & 0x7F]))
+            out.append(_EXTENSION.get(following, _DECODE[following]))
     return "".join(out)
 
 
@@ -78,7 +84,7 @@ def substitute(text: str) -> str:
 
 
 def pack7(data: bytes, fill_bits: int = 0) -> bytes:
-    """Septets packed into octets behind `fill_bits` zero bits. Source: TS 23.038 §6.1.2.1"""
+    """Septets (values under 128) packed into octets behind `fill_bits` zero bits. Source: TS 23.038 §6.1.2.1"""
     bits, value = fill_bits, 0
     for septet in data:
         value |= septet << bits

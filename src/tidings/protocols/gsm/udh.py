@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 class UdhError(ValueError):
-    """The header is longer than the data that holds it."""
+    """The header is longer than the data that holds it, or its numbers do not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,20 @@ class Concat:
 
 
 def concat8(ref: int, total: int, part: int) -> bytes:
-    """A header with an 8-bit reference. Source: §9.2.3.24.1"""
+    """A header with an 8-bit reference. Raises UdhError unless 1 <= part <= total <= 255. Source: §9.2.3.24.1"""
+    _check(total, part)
     return bytes((5, 0x00, 3, ref & 0xFF, total, part))
 
 
 def concat16(ref: int, total: int, part: int) -> bytes:
-    """A header with a 16-bit reference. Source: §9.2.3.24.8"""
+    """A header with a 16-bit reference. Raises UdhError as concat8 does. Source: §9.2.3.24.8"""
+    _check(total, part)
     return bytes((6, 0x08, 4, ref >> 8 & 0xFF, ref & 0xFF, total, part))
+
+
+def _check(total: int, part: int) -> None:
+    if not 1 <= part <= total <= 255:
+        raise UdhError(f"part {part} of {total}: 1 <= part <= total <= 255 is possible")
 
 
 def parse(data: bytes) -> tuple[Concat | None, bytes]:

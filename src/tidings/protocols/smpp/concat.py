@@ -49,9 +49,11 @@ def concat_of(sm: Sm) -> tuple[Concat | None, bytes]:
     data = sm.tlvs.get(Tag.MESSAGE_PAYLOAD, b"") or sm.short_message
     if sm.esm_class & UDHI:
         try:
-            return udh.parse(data)
+            concat, data = udh.parse(data)
         except udh.UdhError:
             return None, data
+        if concat is not None:
+            return concat, data  # a header of another kind (ports, say) may stand beside SAR TLVs
     ref, total, n = (
         sm.tlvs.get(tag, b"") for tag in (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
     )

@@ -57,13 +57,18 @@ class Framer:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The PDUs that are whole now. Raises SmppFrameError for a length under 16 or over the limit."""
+        """The PDUs that are whole now. Raises SmppFrameError for a length under 16 or over the limit.
+
+        Whole PDUs before a wrong length are handed over first; the next call (feed(b"") will do) raises.
+        """
         buffer = self._buffer + data if self._buffer else data
         frames: list[Frame] = []
         at, size = 0, len(buffer)
         while size - at >= HEADER_BYTES:
             length, command, status, sequence = _unpack_header(buffer, at)
             if length < HEADER_BYTES or length > self._most:
+                if frames:
+                    break
                 raise SmppFrameError(f"command_length {length} (16 to {self._most} is possible)")
             if size - at < length:
                 break
@@ -128,22 +133,32 @@ def c_octets(name: str, value: str | bytes, most: int) -> bytes:
     return raw + b"\0"
 
 
+def _octets(name: str, *values: int) -> bytes:
+    try:
+        return bytes(values)
+    except ValueError as error:
+        raise SmppEncodeError(name, f"{values} do not fit one octet each") from error
+
+
 def encode_bind(bind: Bind) -> bytes:
-    """Body of a bind."""
+    """Body of a bind. Raises SmppEncodeError."""
     return b"".join(
         (
             c_octets("system_id", bind.system_id, 16),
             c_octets("password", bind.password, 9),
             c_octets("system_type", bind.system_type, 13),
-            bytes((bind.interface_version, bind.addr_ton, bind.addr_npi)),
+            _octets("addr_ton", bind.interface_version, bind.addr_ton, bind.addr_npi),
             c_octets("address_range", bind.address_range, 41),
         )
     )
 
 
 def encode_tlvs(tlvs: Mapping[int, bytes]) -> bytes:
-    """Optional parameters. Source: §3.2.4.1"""
-    return b"".join([_TLV.pack(tag, len(value)) + value for tag, value in tlvs.items()])
+    """Optional parameters. Raises SmppEncodeError. Source: §3.2.4.1"""
+    try:
+        return b"".join([_TLV.pack(tag, len(value)) + value for tag, value in tlvs.items()])
+    except struct.error as error:
+        raise SmppEncodeError("tlv", "a tag or a length does not fit two octets") from error
 
 
 def encode_sm(sm: Sm) -> bytes:
@@ -307,10 +322,9 @@ def encode_message_id(message_id: str) -> bytes:
 
 
 def encode_query_sm(message_id: str, source_ton: int, source_npi: int, source: str) -> bytes:
-    """Body of query_sm. Source: §4.8.1"""
-    return (
-        c_octets("message_id", message_id, 65) + bytes((source_ton, source_npi)) + c_octets("source_addr", source, 21)
-    )
+    """Body of query_sm. Raises SmppEncodeError. Source: §4.8.1"""
+    numbering = _octets("source_addr_ton", source_ton, source_npi)
+    return c_octets("message_id", message_id, 65) + numbering + c_octets("source_addr", source, 21)
 
 
 def decode_query_resp(body: bytes) -> tuple[str, str, int, int]:

@@ -26,11 +26,14 @@ _WORDS: Final[dict[State, str]] = {
     "delivered": "DELIVRD", "expired": "EXPIRED", "deleted": "DELETED", "undeliverable": "UNDELIV", "accepted": "ACCEPTD",
     "unknown": "UNKNOWN", "rejected": "REJECTD", "enroute": "ENROUTE", "skipped": "SKIPPED",
 }  # fmt: skip
-#: Keys of the text, in any case, with or without the space; what stands behind `text:` is not ours to read.
-_KEY: Final = re.compile(
-    r"(?:^|(?<=[\s,;]))(id|sub|dlvrd|submit ?date|done ?date|stat|status|err)\s*:\s*(\S*)", re.IGNORECASE
-)
-_TEXT: Final = re.compile(r"(?:^|\s)text\s*:", re.IGNORECASE)
+#: Keys of the text, in any case, with or without the space, parted by blanks, commas or semicolons; a value may be missing.
+_NAMES: Final = "id|sub|dlvrd|submit[ _]?date|done[ _]?date|stat|status|err"
+_KEY: Final = re.compile(rf"(?:^|(?<=[\s,;]))({_NAMES})\s*:\s*((?!(?:{_NAMES})\s*:)[^\s,;]*)", re.IGNORECASE)
+#: What stands behind it is the message's own text, not ours to read.
+_TEXT: Final = re.compile(r"(?:^|[\s,;])text\s*:", re.IGNORECASE)
+#: The most digits of an id that are read as a number: 64 bits. Also keeps hostile ids away from int().
+_MOST_DECIMALS: Final = 20
+_MOST_HEX: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,8 @@ def parse_receipt(sm: Sm) -> Receipt | None:
     if not is_receipt(sm):
         return None
     raw = sm.short_message or sm.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
-    fields = _fields(raw.decode("latin-1"))
+    wide = raw[:1] == b"\0"  # some carriers write the whole receipt in UCS-2; others only copy data_coding 8
+    fields = _fields(raw.decode("utf-16-be", "replace") if wide else raw.decode("latin-1"))
     tlv_id = sm.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").split(b"\0", 1)[0].decode("latin-1").strip()
     message_id = tlv_id or fields.get("id", "")
     if not message_id:
@@ -75,8 +79,8 @@ def parse_receipt(sm: Sm) -> Receipt | None:
         message_id=message_id,
         state=state,
         error=_network_error(sm) or fields.get("err") or None,
-        submit_at=_date(fields.get("submitdate", "")),
-        done_at=_date(fields.get("donedate", "")),
+        submit_at=_date(fields.get("submitdate", "")[:15]),
+        done_at=_date(fields.get("donedate", "")[:15]),
         user_message_reference=int.from_bytes(reference, "big") if len(reference) == 2 else None,
     )
 
@@ -85,7 +89,7 @@ def _fields(text: str) -> dict[str, str]:
     end = _TEXT.search(text)
     found: dict[str, str] = {}
     for key, value in _KEY.findall(text[: end.start()] if end else text):
-        found.setdefault(key.lower().replace(" ", ""), value)
+        found.setdefault(key.lower().replace(" ", "").replace("_", ""), value)
     return found
 
 
@@ -130,8 +134,8 @@ def id_candidates(message_id: str) -> tuple[str, ...]:
     """
     own = canonical_id(message_id)
     found = [own]
-    if own.isascii() and own.isdigit():
+    if len(own) <= _MOST_DECIMALS and own.isascii() and own.isdigit():
         found.append(f"{int(own):x}")
-    if len(own) <= 16 and re.fullmatch(r"[0-9a-f]+", own):
+    if len(own) <= _MOST_HEX and re.fullmatch(r"[0-9a-f]+", own):
         found.append(str(int(own, 16)))
     return tuple(dict.fromkeys(found))

@@ -8,14 +8,13 @@ class SmppTimeError(ValueError):
 
 
 def relative(seconds: float) -> str:
-    """A relative time (`…000R`) of whole seconds, at least one, at most 99 days (what the two digits of days hold here)."""
+    """A relative time (`…000R`) of whole seconds, at least one, at most 99 days; from 30 days on as months of 30 days."""
     left = min(max(1, int(seconds)), 99 * 86_400)
     days, left = divmod(left, 86_400)
     hours, left = divmod(left, 3_600)
     minutes, secs = divmod(left, 60)
-    years, days = 0, days
     months, days = divmod(days, 30)
-    return f"{years:02}{months:02}{days:02}{hours:02}{minutes:02}{secs:02}000R"
+    return f"00{months:02}{days:02}{hours:02}{minutes:02}{secs:02}000R"
 
 
 def absolute(when: dt.datetime) -> str:
@@ -26,7 +25,7 @@ def absolute(when: dt.datetime) -> str:
 
 def parse(text: str, now: dt.datetime) -> dt.datetime:
     """The moment that an absolute or relative time names; `now` is where a relative one begins. Raises SmppTimeError."""
-    if len(text) != 16 or not text[:15].isdigit() or text[15] not in "+-R":
+    if len(text) != 16 or not (text.isascii() and text[:15].isdigit()) or text[15] not in "+-R":
         raise SmppTimeError(f"{text!r} does not have the form YYMMDDhhmmsstnnp")
     year, month, day, hour, minute, second = (int(text[n : n + 2]) for n in range(0, 12, 2))
     if text[15] == "R":

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from tidings.kit.ids import new_id
-from tidings.kit.limits import UNKNOWN_MATCH_S
+from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import ReceiptRow
 from tidings.store.sqlite import jobs, transitions
 from tidings.store.sqlite.engine import Connection, rows
@@ -62,6 +62,7 @@ def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
 
 
 def _park(connection: Connection, item: ReceiptRow) -> None:
+    connection.execute("delete from receipts where received_ms < ?", (item.received_ms - RECEIPT_KEPT_S * 1000,))
     known = connection.execute(
         "select 1 from receipts where provider = ? and ref = ? and receipt = ?",
         (item.provider, item.refs[0], _encode(item).decode()),

@@ -64,6 +64,7 @@ create table receipts (
   received_ms integer not null
 );
 create index receipts_ref on receipts (provider, ref);
+create index receipts_age on receipts (received_ms);
 
 create table concat_refs (
   provider text not null, to_hash text not null, n integer not null, primary key (provider, to_hash)
