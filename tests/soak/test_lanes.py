@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from unit.delivery.conftest import PROJECT, Bench
 
 from tidings.delivery.accept import Want
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.request import SendRequest
+from unit.delivery.conftest import PROJECT, Bench
 
 QUEUED = int(os.environ.get("TIDINGS_QUEUED", "1000000" if os.environ.get("TIDINGS_CAMPAIGN") == "1" else "20000"))
 
