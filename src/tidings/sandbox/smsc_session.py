@@ -148,6 +148,7 @@ class SmscSession(asyncio.Protocol):
         try:
             for command, status, sequence, body in self._framer.feed(data):
                 self._frame(command, status, sequence, body)
+            self._framer.feed(b"")  # a bad length behind good PDUs is told at once, not with the next bytes
         except SmppFrameError:
             self._out.append(pdu(c.GENERIC_NACK, Status.ESME_RINVCMDLEN, 0))
             self._close()

@@ -202,6 +202,7 @@ class SmppSession(asyncio.Protocol):
         try:
             for command, status, sequence, body in self._framer.feed(data):
                 self._frame(command, status, sequence, body)
+            self._framer.feed(b"")  # a bad length behind good PDUs is told at once, not with the next bytes
         except SmppFrameError as error:  # the length is wrong: nothing after it can be read
             self._write(pdu(c.GENERIC_NACK, Status.ESME_RINVCMDLEN, 0))
             self.abort(f"framing lost: {error}")
