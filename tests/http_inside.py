@@ -18,6 +18,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate
+from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 LOGIN = "sandbox"
@@ -100,17 +101,18 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
     migrate(engine.writer)
     engine.start()
     ring = KeyRing.load(folder / "keys.json")
-    keys = await first_keys(engine, None, wall_ms())
+    store = Store(engine)
+    keys = await first_keys(store, None, wall_ms())
     sandbox = SandboxSmsc(system_id=LOGIN, password=LOGIN, receipt_delay_s=0.01)
     await sandbox.start()
     config = {"host": "127.0.0.1", "port": sandbox.port, "system_id": LOGIN, "password": LOGIN}
-    node = Node(engine, ring)
-    webhooks = WebhookService(engine, ring, node.bus, wall_ms, True, ())
+    node = Node(store, ring)
+    webhooks = WebhookService(store, ring, node.bus, wall_ms, True, ())
     try:
         await node.start([ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")])
         await webhooks.start()
         services = Services(
-            engine=engine, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
+            store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
             providers=node.providers, webhooks=webhooks,
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])

@@ -24,8 +24,9 @@ from tidings.kit.limits import DRAIN_S
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.settings import Settings
-from tidings.store.sqlite.engine import Connection, Engine
+from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate as apply_steps
+from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
@@ -66,22 +67,22 @@ async def _serve(settings: Settings) -> int:
         engine.open()
         apply_steps(engine.writer)
         engine.start()
-        return await _with_store(settings, engine, listener)
+        return await _with_store(settings, Store(engine), listener)
     finally:
         listener.close()
         engine.close()
 
 
-async def _with_store(settings: Settings, engine: Engine, listener: socket.socket) -> int:
+async def _with_store(settings: Settings, store: Store, listener: socket.socket) -> int:
     ring = KeyRing.load(settings.data / "keys.json")
-    shown = await first_keys(engine, settings.api_key, wall_ms())
+    shown = await first_keys(store, settings.api_key, wall_ms())
     sandbox = SandboxSmsc(
         system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
     )
     await sandbox.start()
     wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-    node = Node(engine, ring, wait=wait)
-    webhooks = WebhookService(engine, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
+    node = Node(store, ring, wait=wait)
+    webhooks = WebhookService(store, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
     try:
         await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
         await webhooks.start()
@@ -95,14 +96,14 @@ async def _with_store(settings: Settings, engine: Engine, listener: socket.socke
 
 async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]) -> None:
     services = Services(
-        engine=node.engine,
+        store=node.store,
         ring=node.ring,
         bus=node.bus,
         acceptor=node.acceptor,
         control=node.control,
         providers=node.providers,
         webhooks=webhooks,
-        unready=lambda: _unready(node.engine),
+        unready=lambda: _unready(node.store),
         gauges=lambda: _gauges(node),
         now=node.now,
     )
@@ -151,15 +152,11 @@ def _sandbox_spec(port: int) -> ProviderSpec:
     return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
 
 
-async def _unready(engine: Engine) -> list[str]:
+async def _unready(store: Store) -> list[str]:
     """Reasons against traffic. Carrier links are shown beside it: without one, messages wait, they are not refused."""
-
-    def look(connection: Connection, items: list[int]) -> list[int]:
-        return items
-
     try:
         async with asyncio.timeout(2):
-            await engine.write(look, [1])
+            await store.probe(wall_ms())
     except (TimeoutError, StoreError) as error:
         return [f"the store does not write: {error or 'time-out'}"]
     return []
@@ -168,8 +165,8 @@ async def _unready(engine: Engine) -> list[str]:
 def _gauges(node: Node) -> dict[str, float]:
     gauges: dict[str, float] = {
         "tidings_attempts_in_flight": node.dispatcher.flying,
-        "tidings_store_writes_waiting": node.engine.pending,
-        "tidings_store_commits_total": node.engine.commits,
+        "tidings_store_writes_waiting": node.store.engine.pending,
+        "tidings_store_commits_total": node.store.engine.commits,
     }
     for member in node.fleet.members():
         up = sum(link.state == "up" for link in member.provider.links())

@@ -199,7 +199,7 @@ class Saboteur:
 async def test_without_the_filter_in_reads_the_matrix_finds_leaks(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = house.inside.services.engine
+    engine = house.inside.services.store.engine
     read = engine.read
 
     async def sabotaged(fn: Callable[[Any], Any]) -> Any:
@@ -217,7 +217,7 @@ async def test_without_the_filter_in_reads_the_matrix_finds_leaks(
 async def test_without_the_filter_in_writes_the_matrix_finds_leaks(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = house.inside.services.engine
+    engine = house.inside.services.store.engine
     monkeypatch.setattr(engine, "writer", Saboteur(engine.writer))
     found = await leaks(house)
     assert any(leak.startswith("DELETE /v1/keys/{key_id}") for leak in found), found

@@ -14,9 +14,8 @@ from tidings.kit.limits import ACCEPT_PENDING, LEASE_S
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Accepted as StoreAccepted
 from tidings.store.contract import NewMessage
-from tidings.store.sqlite import accept as store_accept
-from tidings.store.sqlite.engine import Engine
-from tidings.store.sqlite.messages import encode_personal
+from tidings.store.sealed import encode_personal
+from tidings.store.store import Store
 from tidings.templates.render import TemplateError, parse
 
 
@@ -74,8 +73,8 @@ class Desk(Protocol):
 class Acceptor:
     """The one way in: for customers, and for every subscriber that sends."""
 
-    def __init__(self, engine: Engine, ring: KeyRing, desk: Desk, now: Clock) -> None:
-        self._engine, self._ring, self._desk, self._now = engine, ring, desk, now
+    def __init__(self, store: Store, ring: KeyRing, desk: Desk, now: Clock) -> None:
+        self._store, self._ring, self._desk, self._now = store, ring, desk, now
         self._waiting = 0
 
     async def accept(self, project: str, mode: Mode, wants: list[Want]) -> list[Accepted | RequestError]:
@@ -94,14 +93,14 @@ class Acceptor:
             answers.append(None)
             rows.append(made[0])
             messages.append(made[1])
-        stored = await self._store(rows)
+        stored = await self._keep(rows)
         results = iter(zip(rows, messages, stored, strict=True))
         return [answer if answer is not None else self._answer(*next(results)) for answer in answers]
 
-    async def _store(self, rows: list[NewMessage]) -> list[StoreAccepted]:
+    async def _keep(self, rows: list[NewMessage]) -> list[StoreAccepted]:
         self._waiting += len(rows)
         try:
-            return await self._engine.write(store_accept.accept, rows)
+            return await self._store.accepting.accept(rows)
         except BaseException:
             for row in rows:
                 if row.owner is not None:

@@ -14,23 +14,18 @@ from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Refuse, decide
 from tidings.routing.choose import candidates
-from tidings.store.sqlite import jobs, messages
-from tidings.store.sqlite.engine import Connection, Engine
+from tidings.store.store import Store
 
 
 class Control:
     """What a customer may do with a message beside sending it."""
 
-    def __init__(self, engine: Engine, ring: KeyRing, fleet: Fleet, now: Clock) -> None:
-        self._engine, self._ring, self._fleet, self._now = engine, ring, fleet, now
+    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, now: Clock) -> None:
+        self._store, self._ring, self._fleet, self._now = store, ring, fleet, now
 
     async def get(self, project: str, message: str) -> StoredMessage:
         """The message. Raises NotFound."""
-
-        def read(connection: Connection) -> StoredMessage | None:
-            return messages.load(connection, self._ring, project, [message]).get(message)
-
-        found = await self._engine.read(read)
+        found = (await self._store.messages.load(self._ring, project, [message])).get(message)
         if found is None:
             raise NotFound(f"there is no message {message} in this project")
         return found
@@ -40,7 +35,7 @@ class Control:
         before = await self.get(project, message)
         if before.message.status == "canceled":
             return before
-        answer = (await self._engine.write(jobs.cancel, [(project, message, new_id("evt"), self._now())]))[0]
+        answer = await self._store.jobs.cancel(project, message, new_id("evt"), self._now())
         if answer == "canceled":
             return await self.get(project, message)
         status = (await self.get(project, message)).message.status
@@ -108,13 +103,7 @@ class Control:
         decision = decide(message, now_ms)
         if isinstance(decision, Refuse):
             return {"outcome": "refuse", "code": decision.code, "detail": decision.detail}
-        key = (message.project, "sms", self._ring.lookup(to))
-
-        def read(connection: Connection) -> object:
-            sql = "select reason from suppressions where project = ? and channel = ? and to_hash = ?"
-            return connection.execute(sql, key).fetchone()
-
-        found = await self._engine.read(read)
+        found = await self._store.suppressions.get(self._ring, message.project, "sms", self._ring.lookup(to))
         if found is not None:
             return {"outcome": "refuse", "code": "suppressed", "detail": "the recipient is on the suppression list"}
         if message.due_ms > now_ms:

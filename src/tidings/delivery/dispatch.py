@@ -26,8 +26,7 @@ from tidings.kit.limits import LEASE_BATCH, LEASE_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.routing.choose import candidates
 from tidings.store.contract import LeaseAsk, Settlement
-from tidings.store.sqlite import attempts, jobs
-from tidings.store.sqlite.engine import Engine
+from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 0.5
@@ -55,7 +54,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        engine: Engine,
+        store: Store,
         ring: KeyRing,
         bus: LocalBus,
         fleet: Fleet,
@@ -63,13 +62,13 @@ class Dispatcher:
         wait: UnknownWait,
         rng: random.Random,
     ) -> None:
-        self._engine, self._ring, self._bus, self._fleet, self._now = engine, ring, bus, fleet, now
+        self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
         self._wait, self._rng = wait, rng
         self.node = "node-1"
         self.owner = new_id("wrk")
         self._lanes: dict[str, _Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
-        self._pipeline = Pipeline(engine, now, self.node, self.owner, self._route, self._register, wait)
+        self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settlements: list[Settlement] = []
         self._settling: asyncio.Task[None] | None = None
@@ -80,15 +79,13 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Takes over what the process before held."""
-        await self._engine.write(_take_over, [self._now()])
+        await self._store.jobs.take_over(self._now())
         self._renewing = asyncio.create_task(self._renew(), name="renew leases")
 
     async def join(self, member: Member) -> None:
         """A provider has been added or resumed: own its binds, and begin to lease for it."""
         lane = _Lane(member)
-        lane.epoch = (
-            await self._engine.write(attempts.acquire, [(member.spec.name, self.node, self._now() + 10**12)])
-        )[0]
+        lane.epoch = await self._store.attempts.acquire(member.spec.name, self.node, self._now() + 10**12)
         self._lanes[member.spec.name] = lane
         lane.task = self._spawn(self._serve(lane))
 
@@ -229,7 +226,7 @@ class Dispatcher:
                 now_ms + LEASE_S * 1000, (state.after[0], state.after[1], state.after[2]),
             )  # fmt: skip
             state.backlog = False  # before the look: a wake while it runs must not be forgotten
-            leased = (await self._engine.write(jobs.lease, [ask]))[0]
+            leased = await self._store.jobs.lease(ask)
         finally:
             state.pending -= most
         if any(len(leased) >= lane_room for lane_room in room):
@@ -263,7 +260,7 @@ class Dispatcher:
             until_ms = self._now() + LEASE_S * 1000
             keys = [(job.message.project, job.message.id, self.owner, until_ms) for job, _ in self._flying.values()]
             try:
-                await self._engine.write(jobs.renew, keys)
+                await self._store.jobs.renew(keys)
             except StoreError as error:
                 _log.warning("cannot renew leases: %s", error)
 
@@ -272,7 +269,7 @@ class Dispatcher:
         while self._settlements:
             batch, self._settlements = self._settlements, []
             try:
-                await self._engine.write(attempts.settle, batch)
+                await self._store.attempts.settle(batch)
             except StoreError as error:
                 _log.warning("cannot settle yet: %s", error)
                 self._settlements = batch + self._settlements
@@ -282,7 +279,3 @@ class Dispatcher:
             if any(item.status == "queued" for item in batch):
                 self.wake("")
         self._settling = None
-
-
-def _take_over(connection: jobs.Connection, items: list[int]) -> list[int]:
-    return [jobs.take_over(connection, now_ms) for now_ms in items]

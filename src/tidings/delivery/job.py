@@ -7,7 +7,7 @@ import msgspec
 from tidings.domain.message import Message
 from tidings.kit.secrets import KeyRing
 from tidings.protocols.gsm.segments import Segments
-from tidings.store.sqlite.messages import stored
+from tidings.store.sealed import stored
 
 _EXTRA = 28  # columns of a stored message come first
 

@@ -19,32 +19,32 @@ from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.limits import DRAIN_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite.engine import Engine
+from tidings.store.store import Store
 
 DEFAULT_WAIT = UnknownWait(UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S)
 
 
 class Node:
-    """Implements the providers' `Sink`. The engine is open, migrated and started."""
+    """Implements the providers' `Sink`. The store is open, migrated and started."""
 
     def __init__(
         self,
-        engine: Engine,
+        store: Store,
         ring: KeyRing,
         *,
         now: Clock = wall_ms,
         wait: UnknownWait = DEFAULT_WAIT,
         rng: random.Random | None = None,
     ) -> None:
-        self.engine, self.ring, self.now = engine, ring, now
+        self.store, self.ring, self.now = store, ring, now
         self.bus = LocalBus()
         self.fleet = Fleet(self)
-        self.dispatcher = Dispatcher(engine, ring, self.bus, self.fleet, now, wait, rng or random.Random())
-        self.acceptor = Acceptor(engine, ring, self.dispatcher, now)
-        self.control = Control(engine, ring, self.fleet, now)
-        self.receiver = Receiver(engine, ring)
-        self.providers = ProviderAdmin(engine, ring, self.fleet, self.dispatcher, now)
-        self._sweeper = Sweeper(engine, self.receiver, self.bus, now)
+        self.dispatcher = Dispatcher(store, ring, self.bus, self.fleet, now, wait, rng or random.Random())
+        self.acceptor = Acceptor(store, ring, self.dispatcher, now)
+        self.control = Control(store, ring, self.fleet, now)
+        self.receiver = Receiver(store, ring)
+        self.providers = ProviderAdmin(store, ring, self.fleet, self.dispatcher, now)
+        self._sweeper = Sweeper(store, self.receiver, self.bus, now)
         self._sweep: asyncio.Task[None] | None = None
 
     async def start(self, specs: list[ProviderSpec]) -> None:

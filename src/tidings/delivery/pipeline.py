@@ -16,9 +16,8 @@ from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.policy.decide import Defer, Refuse
-from tidings.store.contract import Begin, Begun, End, Release, Settlement
-from tidings.store.sqlite import attempts, jobs
-from tidings.store.sqlite.engine import Engine
+from tidings.store.contract import Begin, End, Release, Settlement
+from tidings.store.store import Store
 
 #: Which provider carries the job; None if no one may now.
 Router = Callable[[Job], str | None]
@@ -30,10 +29,10 @@ class Pipeline:
     """Takes batches of leased jobs; each job ends submitted, released, ended, or untouched for the rescuer."""
 
     def __init__(
-        self, engine: Engine, now: Clock, node: str, owner: str, router: Router, register: Register, wait: UnknownWait
+        self, store: Store, now: Clock, node: str, owner: str, router: Router, register: Register, wait: UnknownWait
     ) -> None:
         self._wait = wait
-        self._engine, self._now, self._node, self._owner = engine, now, node, owner
+        self._store, self._now, self._node, self._owner = store, now, node, owner
         self._router, self._register = router, register
 
     async def run(self, batch: Sequence[Job], provider: Provider, epoch: int) -> bool:
@@ -54,9 +53,9 @@ class Pipeline:
                 ends.append(step)
             else:
                 releases.append(step)
-        await self._engine.write(attempts.settle, lost)
-        await self._engine.write(jobs.end, ends)
-        await self._engine.write(jobs.release, releases)
+        await self._store.attempts.settle(lost)
+        await self._store.jobs.end(ends)
+        await self._store.jobs.release(releases)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
 
@@ -82,7 +81,7 @@ class Pipeline:
             return False
         now_ms = self._now()
         begins = [self._begin(item, provider.name, epoch, now_ms) for item in ready]
-        begun: list[Begun] = await self._engine.write(attempts.begin, begins)
+        begun = await self._store.attempts.begin(begins)
         submissions: list[Submission] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
             if answer.kind == "ok":

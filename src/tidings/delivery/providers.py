@@ -15,8 +15,7 @@ from tidings.kit.clock import Clock, rfc3339
 from tidings.kit.ids import new_id
 from tidings.kit.limits import DRAIN_S
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import providers as store
-from tidings.store.sqlite.engine import Engine
+from tidings.store.store import Store
 
 _SECRETS = ("password", "secret", "token", "key")
 
@@ -27,14 +26,14 @@ Views = list[dict[str, Any]]
 class ProviderAdmin:
     """What an operator may do with providers. A project sees its own and the shared ones, and changes its own."""
 
-    def __init__(self, engine: Engine, ring: KeyRing, fleet: Fleet, dispatcher: Dispatcher, now: Clock) -> None:
-        self._engine, self._ring, self._fleet, self._dispatcher, self._now = engine, ring, fleet, dispatcher, now
+    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, dispatcher: Dispatcher, now: Clock) -> None:
+        self._store, self._ring, self._fleet, self._dispatcher, self._now = store, ring, fleet, dispatcher, now
         self._lock = asyncio.Lock()
 
     async def start(self, declared: Sequence[ProviderSpec]) -> None:
         """Starts what is declared, and what the store holds."""
-        paused = await self._engine.read(store.paused)
-        stored = await self._engine.read(store.load)
+        paused = await self._store.providers.paused()
+        stored = await self._store.providers.load()
         for spec in [*declared, *(self._spec(row) for row in stored)]:
             await self._add(msgspec.structs.replace(spec, paused=spec.name in paused))
 
@@ -60,7 +59,7 @@ class ProviderAdmin:
                 raise InvalidRequest("the provider's configuration is wrong", errors=(field,)) from error
             sealed = self._ring.seal(msgspec.json.encode(config), wanted.id)
             row = (project, wanted.id, name, kind, self._ring.current, sealed, self._now())
-            await self._engine.write(store.insert, [row])
+            await self._store.providers.insert(row)
             await self._add(wanted)
         return self._find(project, name)
 
@@ -68,7 +67,7 @@ class ProviderAdmin:
         """Drains and removes it; what waits for it goes to another. Raises NotFound, Conflict."""
         view = self._own(project, id)
         async with self._lock:
-            await self._engine.write(store.delete, [(project, str(view["id"]), str(view["name"]))])
+            await self._store.providers.delete(project, str(view["id"]), str(view["name"]))
             await self._remove(str(view["name"]))
         self._dispatcher.wake("")
 
@@ -76,7 +75,7 @@ class ProviderAdmin:
         """Drains and stops it; messages wait or go elsewhere. Raises NotFound, Conflict."""
         view = self._own(project, id)
         async with self._lock:
-            await self._engine.write(store.set_paused, [(str(view["name"]), 1)])
+            await self._store.providers.set_paused(str(view["name"]), True)
             spec = await self._remove(str(view["name"]))
             if spec is not None:
                 await self._fleet.add(msgspec.structs.replace(spec, paused=True))
@@ -86,7 +85,7 @@ class ProviderAdmin:
         """Starts it again, also after a refused password. Raises NotFound, Conflict."""
         view = self._own(project, id)
         async with self._lock:
-            await self._engine.write(store.set_paused, [(str(view["name"]), 0)])
+            await self._store.providers.set_paused(str(view["name"]), False)
             spec = await self._remove(str(view["name"]))
             if spec is not None:
                 await self._add(msgspec.structs.replace(spec, paused=False))
@@ -124,7 +123,7 @@ class ProviderAdmin:
     def _everything(self) -> "Views":
         return [self._view(m) for m in self._fleet.members()] + [_view(s, "paused", []) for s in self._fleet.paused()]
 
-    def _spec(self, row: store.Row) -> ProviderSpec:
+    def _spec(self, row: tuple[str, str, str, str, str, str]) -> ProviderSpec:
         project, provider, name, kind, key_id, sealed = row
         config = msgspec.json.decode(self._ring.unseal(sealed, provider, key_id), type=dict[str, Any])
         return ProviderSpec(name=name, type=kind, config=config, origin="api", project=project, id=provider)

@@ -8,10 +8,8 @@ from tidings.domain.message import Personal
 from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing, digest
 from tidings.store.contract import InboundPartRow, InboundRow, ReceiptRow
-from tidings.store.sqlite import inbound as store_inbound
-from tidings.store.sqlite import receipts as store_receipts
-from tidings.store.sqlite.engine import Connection, Engine
-from tidings.store.sqlite.messages import encode_personal, personal
+from tidings.store.sealed import encode_personal, personal
+from tidings.store.store import Store
 
 #: Words that end or renew consent, when they are the whole message. Source: CTIA Messaging Principles (2023) §5.1.3
 STOP_WORDS: Final = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "stop all"})
@@ -21,25 +19,25 @@ START_WORDS: Final = frozenset({"start", "unstop"})
 class Receiver:
     """Turns what carriers say into rows and events."""
 
-    def __init__(self, engine: Engine, ring: KeyRing) -> None:
-        self._engine, self._ring = engine, ring
+    def __init__(self, store: Store, ring: KeyRing) -> None:
+        self._store, self._ring = store, ring
 
     async def received(self, project: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """Returns after the commit. `project` owns the provider; empty: found from what the person was sent last."""
         if receipts:
-            await self._engine.write(store_receipts.receive, [self._receipt(item) for item in receipts])
+            await self._store.receipts.receive([self._receipt(item) for item in receipts])
         whole = [self._whole(project, part) for part in inbound if part.total == 1]
-        await self._engine.write(store_inbound.receive, whole)
+        await self._store.inbound.receive(whole)
         parts = [self._part(part) for part in inbound if part.total > 1]
-        for row, found in zip(parts, await self._engine.write(store_inbound.keep_parts, parts), strict=True):
+        for row, found in zip(parts, await self._store.inbound.keep_parts(parts), strict=True):
             if found:
                 await self._join(project, row, found)
 
     async def flush_stale(self, before_ms: int) -> int:
         """Hands on incomplete messages whose first part came before `before_ms`, as partial."""
-        keys = await self._engine.read(lambda connection: store_inbound.stale_parts(connection, before_ms))
+        keys = await self._store.inbound.stale_parts(before_ms)
         for key in keys:
-            found = await self._engine.read(_parts(key))
+            found = await self._store.inbound.parts_of(key)
             row = InboundPartRow(key[0], key[1], key[2], key[3], key[4], 0, "", "", before_ms)
             if found:
                 await self._join("", row, found)
@@ -78,7 +76,7 @@ class Receiver:
             project, row.provider, first.sender or "", first.to, text, row.received_ms, row.total, row.total - len(found),
             of=(row.provider, row.from_hash, row.to_hash, row.ref, row.total),
         )  # fmt: skip
-        await self._engine.write(store_inbound.receive, [item])
+        await self._store.inbound.receive([item])
 
     def _whole(self, project: str, part: InboundPart) -> InboundRow:
         dedup = digest(f"{part.provider}|{part.dedup}") if part.dedup else new_id("ddp")
@@ -107,10 +105,3 @@ class Receiver:
             events=(new_id("evt"), new_id("evt"), new_id("evt")),
             of=of,
         )
-
-
-def _parts(key: store_inbound.PartKey):
-    def read(connection: Connection) -> list[tuple[object, ...]]:
-        return store_inbound.parts_of(connection, key)
-
-    return read

@@ -13,8 +13,7 @@ from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import EXPIRE_BATCH, INBOUND_PARTS_WAIT_S, RECEIPT_OVERDUE_S, SWEEP_S
 from tidings.store.contract import End
-from tidings.store.sqlite import jobs, overdue
-from tidings.store.sqlite.engine import Engine
+from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _EXPIRED = msgspec.json.encode(
@@ -25,8 +24,8 @@ _EXPIRED = msgspec.json.encode(
 class Sweeper:
     """One task; each turn is a few cheap reads, and writes only where something is due."""
 
-    def __init__(self, engine: Engine, receiver: Receiver, bus: LocalBus, now: Clock) -> None:
-        self._engine, self._receiver, self._bus, self._now = engine, receiver, bus, now
+    def __init__(self, store: Store, receiver: Receiver, bus: LocalBus, now: Clock) -> None:
+        self._store, self._receiver, self._bus, self._now = store, receiver, bus, now
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -42,17 +41,17 @@ class Sweeper:
     async def turn(self) -> bool:
         """One sweep. Says whether there is more to do at once."""
         now_ms = self._now()
-        due = await self._engine.read(lambda connection: jobs.expired(connection, now_ms, EXPIRE_BATCH))
+        due = await self._store.jobs.expired(now_ms, EXPIRE_BATCH)
         ends = [
             End(project=project, message=message, status="expired", at_ms=now_ms, event=new_id("evt"), error=_EXPIRED)
             for project, message in due
         ]
-        expired = await self._engine.write(jobs.expire, ends)
+        expired = await self._store.jobs.expire(ends)
         flushed = await self._receiver.flush_stale(now_ms - INBOUND_PARTS_WAIT_S * 1000)
         before_ms = now_ms - RECEIPT_OVERDUE_S * 1000
-        late = await self._engine.read(lambda connection: overdue.find(connection, before_ms, now_ms))
+        late = await self._store.overdue.find(before_ms, now_ms)
         if late.upto > late.cursor:
-            await self._engine.write(overdue.record, [late])
+            await self._store.overdue.record(late)
         if any(expired) or flushed or late.messages:
             self._bus.ring("events")
         return len(due) == EXPIRE_BATCH

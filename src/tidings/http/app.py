@@ -59,7 +59,7 @@ class Server:
     """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams."""
 
     def __init__(self, services: Services, *, fast: bool = True, access_log: bool = False) -> None:
-        self.keys = Keys(services.engine, services.now)
+        self.keys = Keys(services.store, services.now)
         self.meter = Meter()
         load = Load()
         self.closing = asyncio.Event()

@@ -11,8 +11,8 @@ from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import KEY_CACHE
 from tidings.kit.secrets import digest
-from tidings.store.sqlite import keys as store
-from tidings.store.sqlite.engine import Engine
+from tidings.store.accounts import First, StoredKey
+from tidings.store.store import Store
 
 #: What a key may be allowed. `x:*` stands for all of `x`, `*` for everything.
 SCOPES: Final[dict[str, str]] = {
@@ -49,7 +49,7 @@ class Caller:
 
     __slots__ = ("bucket", "expires_ms", "key_id", "mode", "platform", "project", "revoked", "scopes")
 
-    def __init__(self, key: store.StoredKey, *, platform: bool) -> None:
+    def __init__(self, key: StoredKey, *, platform: bool) -> None:
         self.key_id, self.project = key.id, key.project
         self.mode: Mode = cast(Mode, key.mode)
         self.expires_ms, self.scopes, self.bucket = key.expires_ms, expand(key.scopes), Bucket()
@@ -65,8 +65,8 @@ class Caller:
 class Keys:
     """The keys in use, in memory by hash. A key revoked through this process stops at once."""
 
-    def __init__(self, engine: Engine, now: Clock) -> None:
-        self._engine, self._now = engine, now
+    def __init__(self, store: Store, now: Clock) -> None:
+        self._store, self._now = store, now
         self._cache: OrderedDict[str, Caller] = OrderedDict()
         self._generation = 0
 
@@ -96,7 +96,7 @@ class Keys:
     async def _load(self, hashed: str) -> Caller | None:
         while True:
             generation = self._generation
-            found = await self._engine.read(lambda c: store.by_hash(c, hashed))
+            found = await self._store.keys.by_hash(hashed)
             if generation == self._generation:
                 break
         if found is None:
@@ -117,16 +117,16 @@ def new_token(mode: str) -> str:
     return f"tk_{mode}_{secrets.token_hex(24)}"
 
 
-def new_key(token: str, project: str, name: str, scopes: list[str], now_ms: int) -> store.StoredKey:
+def new_key(token: str, project: str, name: str, scopes: list[str], now_ms: int) -> StoredKey:
     """The row of a key that is made now."""
     mode = "test" if token.startswith("tk_test_") else "live"
-    return store.StoredKey(
+    return StoredKey(
         id=new_id("key"), project=project, name=name, mode=mode, scopes=scopes, hash=digest(token), hint=token[-4:],
         created_ms=now_ms,
     )  # fmt: skip
 
 
-async def first_keys(engine: Engine, preset: str | None, now_ms: int) -> list[str]:
+async def first_keys(store: Store, preset: str | None, now_ms: int) -> list[str]:
     """Makes the first project with a live and a test key if there is none; returns what it made up, to be shown once.
 
     `preset` (`TIDINGS_API_KEY`) takes the place of the live (or test) key, at any start. A revoked one stays revoked.
@@ -135,6 +135,6 @@ async def first_keys(engine: Engine, preset: str | None, now_ms: int) -> list[st
     if preset is not None:
         tokens = [preset, new_token("test" if preset.startswith("tk_live_") else "live")]
     rows = [new_key(token, "", "first key", ["*"], now_ms) for token in tokens]
-    first = store.First(project=new_id("prj"), keys=rows, preset=preset is not None, now_ms=now_ms)
-    (made,) = await engine.write(store.first, [first])
+    first = First(project=new_id("prj"), keys=rows, preset=preset is not None, now_ms=now_ms)
+    made = await store.keys.first(first)
     return [token for token in tokens if token != preset] if made else []

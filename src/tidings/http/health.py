@@ -10,8 +10,6 @@ from tidings.http.problem import NotReady, field_error
 from tidings.http.route import Call, answer, header_of, route, services
 from tidings.http.services import Services
 from tidings.http.views import HealthView
-from tidings.store.sqlite import queries
-from tidings.store.sqlite.engine import Connection
 
 _MOST_COUNTED = 100_000
 _LANES = ("otp", "transactional", "marketing")
@@ -23,12 +21,6 @@ async def healthz(request: Call) -> Response[bytes]:
     return answer({"status": "ok"})
 
 
-def probe(connection: Connection, items: list[int]) -> list[None]:
-    """A write that proves that the store takes writes."""
-    connection.execute("insert or replace into installation values ('probed_ms', ?)", (str(items[-1]),))
-    return [None] * len(items)
-
-
 @route(
     "GET", "/readyz", scope=None, summary="Should it get traffic?", answers={200: HealthView}, problems=(503,),
     description="503 with the reasons while the store takes no writes, the server drains, or links are missing.",
@@ -38,7 +30,7 @@ async def readyz(request: Call) -> Response[bytes]:
     back = services(request)
     reasons = list(await back.unready())
     try:
-        await back.engine.write(probe, [back.now()])
+        await back.store.probe(back.now())
     except StoreError:
         reasons.append("the store takes no writes")
     if reasons:
@@ -57,7 +49,7 @@ async def metrics(request: Call) -> Response[bytes]:
     await _may_read(request)
     back, meter = services(request), request.app.state.meter
     assert isinstance(meter, Meter)
-    queued = await back.engine.read(lambda c: queries.queued(c, _MOST_COUNTED))
+    queued = await back.store.jobs.queued(_MOST_COUNTED)
     text = meter.text(lambda: _gauges(back, request, queued))
     return Response(text, media_type="text/plain; version=0.0.4")
 

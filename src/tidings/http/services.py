@@ -12,7 +12,7 @@ from tidings.domain.request import SendRequest
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite.engine import Engine
+from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 
@@ -83,7 +83,7 @@ def _no_gauges() -> Mapping[str, float]:
 class Services:
     """Everything behind the routes. `unready` gives reasons against traffic."""
 
-    engine: Engine
+    store: Store
     ring: KeyRing
     bus: LocalBus
     acceptor: Accepting

@@ -1,11 +1,14 @@
 """What the delivery path writes, as rows. Every engine takes these nouns; personal data arrives already sealed."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 #: `due_ms` of a job that waits for its predecessor in a sequence.
 NEVER: Final = 9_000_000_000_000_000
+
+Row = tuple[Any, ...]
+PartKey = tuple[str, str, str, int, int]  # provider, from_hash, to_hash, ref, total
 
 
 class NewMessage(msgspec.Struct, frozen=True, array_like=True):
@@ -176,3 +179,24 @@ class InboundPartRow(msgspec.Struct, frozen=True, array_like=True):
     key_id: str
     sealed: str
     received_ms: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A status that a message shall take, with the event that says so. `data` is JSON: ids and codes only."""
+
+    project: str
+    message: str
+    status: str
+    at_ms: int
+    event: str
+    error: str | None = None
+    data: str | None = None
+
+
+class Late(msgspec.Struct, frozen=True):
+    """What one look found: messages still `sent`, and how far the log was read."""
+
+    cursor: int
+    upto: int
+    at_ms: int
+    messages: tuple[tuple[str, str], ...]

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidings.domain.errors import Conflict, FieldError, IdempotencyReused, InvalidRequest, NotFound
-from tidings.domain.event import Event
 from tidings.kit.clock import Clock, rfc3339
 from tidings.kit.ids import new_id
 from tidings.kit.limits import (
@@ -20,9 +19,8 @@ from tidings.kit.limits import (
 )
 from tidings.kit.outbound import Guard
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import webhooks as store
-from tidings.store.sqlite.engine import Engine
-from tidings.store.sqlite.webhooks import DeliveryRow, NewEndpoint
+from tidings.store.hooks import DeliveryRow, NewEndpoint
+from tidings.store.store import Store
 from tidings.webhooks.endpoint import Endpoint, Secret, from_row, known_type, to_row, view
 from tidings.webhooks.retry import queued
 from tidings.webhooks.sign import new_secret
@@ -34,8 +32,8 @@ _DESCRIPTION_CHARS = 500
 class Admin(abc.ABC):
     """Every change stops the endpoint's pump, is made, and starts the pump with what is stored then."""
 
-    def __init__(self, engine: Engine, ring: KeyRing, now: Clock, guard: Guard) -> None:
-        self._engine, self._ring, self._now, self.guard = engine, ring, now, guard
+    def __init__(self, store: Store, ring: KeyRing, now: Clock, guard: Guard) -> None:
+        self._store, self._ring, self._now, self.guard = store, ring, now, guard
         self._locks: dict[str, asyncio.Lock] = {}  # one change of an endpoint at a time
 
     @abc.abstractmethod
@@ -61,7 +59,7 @@ class Admin(abc.ABC):
         )  # fmt: skip
         key_hash, body_hash = idempotency or (None, None)
         new = NewEndpoint(to_row(self._ring, endpoint), key_hash, body_hash, WEBHOOK_ENDPOINTS)
-        kind, made = (await self._engine.write(store.create, [new]))[0]
+        kind, made = await self._store.webhooks.create(new)
         if kind == "full":
             raise Conflict(f"a project has at most {WEBHOOK_ENDPOINTS} endpoints; delete one first", code="limit")
         if kind == "reused":
@@ -77,7 +75,7 @@ class Admin(abc.ABC):
 
     async def page(self, project: str, before: str | None, limit: int) -> list[dict[str, Any]]:
         """Newest first."""
-        found = await self._engine.read(lambda c: store.endpoints(c, project, before, limit))
+        found = await self._store.webhooks.endpoints(project, before, limit)
         return [view(from_row(self._ring, row)) for row in found]
 
     async def update(self, project: str, endpoint_id: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +116,7 @@ class Admin(abc.ABC):
             await self._stop_pump(project, endpoint_id)
             try:
                 new = how(await self._get(project, endpoint_id))  # with the cursor that its pump left
-                await self._engine.write(store.change, [to_row(self._ring, new)])
+                await self._store.webhooks.change(to_row(self._ring, new))
             finally:
                 self._start_pump(await self._get(project, endpoint_id))
             return new
@@ -129,9 +127,9 @@ class Admin(abc.ABC):
         async with self._locks.setdefault(endpoint_id, asyncio.Lock()):
             await self._stop_pump(project, endpoint_id)
             chunk = (project, endpoint_id, WEBHOOK_CHUNK_ROWS)
-            while (await self._engine.write(store.delete_deliveries, [chunk]))[0] == WEBHOOK_CHUNK_ROWS:
+            while await self._store.webhooks.delete_deliveries(*chunk) == WEBHOOK_CHUNK_ROWS:
                 pass
-            gone = (await self._engine.write(store.delete, [(project, endpoint_id)]))[0]
+            gone = await self._store.webhooks.delete(project, endpoint_id)
             self._locks.pop(endpoint_id, None)
         if not gone:
             raise NotFound(f"there is no webhook endpoint {endpoint_id} in this project")
@@ -141,7 +139,7 @@ class Admin(abc.ABC):
     async def deliveries(self, project: str, endpoint_id: str, before: str | None, limit: int) -> list[dict[str, Any]]:
         """Newest first. Raises NotFound."""
         await self._get(project, endpoint_id)
-        found = await self._engine.read(lambda c: store.deliveries(c, project, endpoint_id, before, limit))
+        found = await self._store.webhooks.deliveries(project, endpoint_id, before, limit)
         return [delivery_view(row) for row in found]
 
     async def delivery(self, project: str, delivery_id: str) -> dict[str, Any]:
@@ -153,7 +151,7 @@ class Admin(abc.ABC):
         old = await self._delivery(project, delivery_id)
         endpoint = await self._enabled(project, old.endpoint)
         fresh = queued(project, endpoint.id, (old.event_seq, old.event_id, old.type), self._now())
-        await self._engine.write(store.queue, [fresh])
+        await self._store.webhooks.queue([fresh])
         self._wake(project, endpoint.id)
         return delivery_view(fresh)
 
@@ -162,16 +160,15 @@ class Admin(abc.ABC):
         (None: that was all). What happens meanwhile comes by itself. Raises NotFound, Conflict."""
         endpoint = await self._enabled(project, endpoint_id)
         end = endpoint.cursor
-        after, count = await self._engine.read(lambda c: store.seq_since(c, project, since_ms)), 0
+        after, count = await self._store.webhooks.seq_since(project, since_ms), 0
         while after < end:
-            events: list[Event] = await self._engine.read(
-                lambda c, at=after: store.wanted(c, project, at, end, sorted(endpoint.types), WEBHOOK_CHUNK_ROWS)
-            )
+            kinds = sorted(endpoint.types)
+            events = await self._store.webhooks.wanted(project, after, end, kinds, WEBHOOK_CHUNK_ROWS)
             if events and count >= WEBHOOK_REPLAY_EVENTS:
                 return count, events[0].at_ms
             now_ms = self._now()
             made = [queued(project, endpoint.id, (e.seq, e.id, e.type), now_ms) for e in events if e.at_ms >= since_ms]
-            await self._engine.write(store.queue, made)
+            await self._store.webhooks.queue(made)
             self._wake(project, endpoint.id)
             count += len(made)
             if len(events) < WEBHOOK_CHUNK_ROWS:
@@ -209,7 +206,7 @@ class Admin(abc.ABC):
         return self.guard.refusal(host)
 
     async def _get(self, project: str, endpoint_id: str) -> Endpoint:
-        row = await self._engine.read(lambda c: store.endpoint(c, project, endpoint_id))
+        row = await self._store.webhooks.endpoint(project, endpoint_id)
         if row is None:
             raise NotFound(f"there is no webhook endpoint {endpoint_id} in this project")
         return from_row(self._ring, row)
@@ -221,7 +218,7 @@ class Admin(abc.ABC):
         return endpoint
 
     async def _delivery(self, project: str, delivery_id: str) -> DeliveryRow:
-        row = await self._engine.read(lambda c: store.delivery(c, project, delivery_id))
+        row = await self._store.webhooks.delivery(project, delivery_id)
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id} in this project")
         return row

@@ -1,5 +1,6 @@
 """Bodies of webhooks, rendered from the stored rows when they are sent: what was erased is gone from them too."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -7,21 +8,16 @@ import msgspec
 from tidings.domain.event import Event
 from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
-from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import messages, queries
-from tidings.store.sqlite.engine import Connection
+from tidings.store.lists import StoredInbound, Subjects
+from tidings.store.sealed import ERASED
 
 _encode = msgspec.json.Encoder().encode
 
 
-def bodies(connection: Connection, ring: KeyRing, project: str, events: list[Event]) -> list[bytes]:
-    """`{"type", "timestamp", "data"}` of each event. A read; all messages of the batch in one query."""
-    ids = list({event.message for event in events if event.message is not None})
-    stored = messages.load(connection, ring, project, ids)
-    views = {key: _message(found) for key, found in stored.items()}
-    rest = [key for key in ids if key not in stored]
-    if rest:
-        views |= {key: _inbound(found) for key, found in queries.inbound_by_id(connection, ring, project, rest).items()}
+def bodies(subjects: Subjects, events: Iterable[Event]) -> list[bytes]:
+    """`{"type", "timestamp", "data"}` of each event."""
+    views = {key: _message(found) for key, found in subjects.messages.items()}
+    views |= {key: _inbound(found) for key, found in subjects.inbound.items()}
     answers: list[bytes] = []
     for event in events:
         view = views.get(event.message, _gone(event.message)) if event.message is not None else {}
@@ -32,7 +28,7 @@ def bodies(connection: Connection, ring: KeyRing, project: str, events: list[Eve
 
 def _message(found: StoredMessage) -> dict[str, Any]:
     view = message_view(found)
-    if found.message.personal is messages.ERASED:
+    if found.message.personal is ERASED:
         view |= {"to": None, "from": None, "text": None, "metadata": None}
     return view
 
@@ -42,7 +38,7 @@ def _gone(message: str) -> dict[str, Any]:
     return {"id": message, "to": None, "from": None, "text": None}
 
 
-def _inbound(item: queries.StoredInbound) -> dict[str, Any]:
+def _inbound(item: StoredInbound) -> dict[str, Any]:
     """A received message, in the words of a message."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to or None,

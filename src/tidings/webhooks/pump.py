@@ -11,10 +11,7 @@ import contextlib
 import random
 import time
 
-import msgspec
-
 from tidings.bus.local import Doorbell
-from tidings.domain.event import Event
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import (
@@ -28,9 +25,8 @@ from tidings.kit.limits import (
 )
 from tidings.kit.outbound import Outbound
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import webhooks as store
-from tidings.store.sqlite.engine import Connection, Engine
-from tidings.store.sqlite.webhooks import DeliveryRow, Disable, Done
+from tidings.store.hooks import DeliveryRow, Disable, Done, Followed
+from tidings.store.store import Store
 from tidings.webhooks import retry
 from tidings.webhooks.call import Called, Caller
 from tidings.webhooks.endpoint import Endpoint
@@ -40,39 +36,20 @@ _SAVE_CURSOR_EVERY = 1_000  # events passed over before the cursor is written fo
 _SWEEP_S = 30.0  # a lost doorbell costs one of these
 
 
-class _Batch(msgspec.Struct, frozen=True):
-    """Wanted events with their bodies (none if no call is to be made); `upto` is how far the log was looked through,
-    `more` whether it goes on."""
-
-    events: list[Event]
-    bodies: list[bytes]
-    upto: int
-    more: bool
-
-
-class _Due(msgspec.Struct, frozen=True):
-    """Deliveries that are due, their events and bodies; those whose event is gone; when the next one is due."""
-
-    rows: list[DeliveryRow]
-    events: list[Event]
-    bodies: list[bytes]
-    lost: list[DeliveryRow]
-    next_ms: int | None
-
-
 class Pump:
     """One endpoint's work. `events` and `again` are its doorbells."""
 
     def __init__(
-        self, engine: Engine, ring: KeyRing, outbound: Outbound, now: Clock, endpoint: Endpoint, rng: random.Random
+        self, store: Store, ring: KeyRing, outbound: Outbound, now: Clock, endpoint: Endpoint, rng: random.Random
     ) -> None:
-        self._engine, self._ring, self._now, self._rng = engine, ring, now, rng
+        self._store, self._ring, self._now, self._rng = store, ring, now, rng
         self.endpoint = endpoint
         self.events, self.again = Doorbell(), Doorbell()
         self._caller = Caller(outbound, endpoint, now)
         self._cursor = self._saved = endpoint.cursor
         self._saved_at = time.monotonic()
         self._failing_since_ms = endpoint.failing_since_ms
+        self._rendering = True
         self._ending = asyncio.Event()
 
     async def run(self) -> str | None:
@@ -104,7 +81,7 @@ class Pump:
 
     async def _follow(self) -> None:
         while not self._ending.is_set():
-            batch = await self._engine.read(self._read)
+            batch = await self._read()
             if batch.events:
                 await self._first(batch)
             elif batch.upto > self._cursor:
@@ -115,26 +92,23 @@ class Pump:
             if not batch.more and self._cursor >= batch.upto:  # not at once: what happens meanwhile makes one batch
                 await self.events.wait(_SWEEP_S)
 
-    def _read(self, connection: Connection) -> _Batch:
-        endpoint, cursor = self.endpoint, self._cursor
-        upto, more = store.scan_end(connection, endpoint.project, cursor, WEBHOOK_SCAN_EVENTS)
-        if upto <= cursor:
-            return _Batch([], [], cursor, False)
-        events = store.wanted(connection, endpoint.project, cursor, upto, sorted(endpoint.types), WEBHOOK_READ_EVENTS)
-        if len(events) == WEBHOOK_READ_EVENTS:
-            upto, more = events[-1].seq, True
-        rendered = [] if self._caller.failing else bodies(connection, self._ring, endpoint.project, events)
-        return _Batch(events, rendered, upto, more)
+    async def _read(self) -> Followed:
+        """While the endpoint fails no call is made, and what the events are about is not read."""
+        endpoint, limits = self.endpoint, (WEBHOOK_SCAN_EVENTS, WEBHOOK_READ_EVENTS)
+        self._rendering = not self._caller.failing
+        return await self._store.webhooks.follow(
+            self._ring, endpoint.project, self._cursor, sorted(endpoint.types), limits, self._rendering
+        )
 
-    async def _first(self, batch: _Batch) -> None:
+    async def _first(self, batch: Followed) -> None:
         calls: list[Called] = []
         now_ms = self._now()
-        if not batch.bodies or self._caller.failing:
+        if not self._rendering or self._caller.failing:
             where = self.endpoint.project, self.endpoint.id
             rows = [retry.queued(*where, (e.seq, e.id, e.type), now_ms, retry.WAITING) for e in batch.events]
             upto = batch.upto
         else:
-            calls = await self._caller.all(batch.events, batch.bodies, WEBHOOK_CONCURRENCY)
+            calls = await self._caller.all(batch.events, bodies(batch.subjects, batch.events), WEBHOOK_CONCURRENCY)
             now_ms = self._now()
             made = zip(batch.events, calls, strict=False)
             rows = [retry.first(self.endpoint.id, event, called, now_ms, self._rng) for event, called in made]
@@ -149,15 +123,16 @@ class Pump:
         while not self._ending.is_set():
             failing = self._caller.failing
             most = WEBHOOK_PROBES if failing else WEBHOOK_READ_EVENTS
-            due = await self._engine.read(lambda connection, most=most: self._read_due(connection, most))
-            if due.rows or due.lost:
+            where = self.endpoint.project, self.endpoint.id
+            due = await self._store.webhooks.due(self._ring, *where, self._now(), most)
+            if due.rows:
                 width = WEBHOOK_PROBES if failing else WEBHOOK_CONCURRENCY
-                calls = await self._caller.all(due.events, due.bodies, width, probe=failing)
+                there = [row for row in due.rows if row.event_seq in due.events]
+                events = [due.events[row.event_seq] for row in there]
+                calls = await self._caller.all(events, bodies(due.subjects, events), width, probe=failing)
                 now_ms = self._now()
-                rows = [
-                    retry.after(row, called, now_ms, self._rng) for row, called in zip(due.rows, calls, strict=False)
-                ]
-                rows += [retry.lost(row, now_ms) for row in due.lost]
+                rows = [retry.after(row, called, now_ms, self._rng) for row, called in zip(there, calls, strict=False)]
+                rows += [retry.lost(row, now_ms) for row in due.rows if row.event_seq not in due.events]
                 if rows:
                     await self._record(rows, calls, None)
                 if self._caller.failing:
@@ -165,18 +140,6 @@ class Pump:
                 continue
             left_s = _SWEEP_S if due.next_ms is None else (due.next_ms - self._now()) / 1000
             await self.again.wait(min(max(left_s, 0.01), _SWEEP_S))
-
-    def _read_due(self, connection: Connection, most: int) -> _Due:
-        project, endpoint = self.endpoint.project, self.endpoint.id
-        now_ms = self._now()
-        found = store.due(connection, project, endpoint, now_ms, most)
-        if not found:
-            return _Due([], [], [], [], store.next_due(connection, project, endpoint))
-        events = store.events_of(connection, project, [row.event_seq for row in found])
-        rows = [row for row in found if row.event_seq in events]
-        lost = [row for row in found if row.event_seq not in events]
-        listed = [events[row.event_seq] for row in rows]
-        return _Due(rows, listed, bodies(connection, self._ring, project, listed), lost, None)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -204,7 +167,7 @@ class Pump:
 
     async def _write(self, done: Done) -> None:
         """Also when cancelled it waits for the commit: whoever stops the pump reads a cursor that stands."""
-        write = asyncio.ensure_future(self._engine.write(store.record, [done]))
+        write = asyncio.ensure_future(self._store.webhooks.record(done))
         try:
             await asyncio.shield(write)
         except asyncio.CancelledError:

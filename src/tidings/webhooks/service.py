@@ -13,10 +13,8 @@ from tidings.kit.clock import Clock
 from tidings.kit.limits import WEBHOOK_GATHER_S, WEBHOOK_IDLE_S, WEBHOOK_SCAN_EVENTS
 from tidings.kit.outbound import Guard, Outbound
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite import queries
-from tidings.store.sqlite import webhooks as store
-from tidings.store.sqlite.engine import Engine
-from tidings.store.sqlite.webhooks import EndpointRow
+from tidings.store.hooks import EndpointRow
+from tidings.store.store import Store
 from tidings.webhooks.admin import Admin
 from tidings.webhooks.endpoint import Endpoint, from_row
 from tidings.webhooks.pump import Pump
@@ -29,9 +27,9 @@ class WebhookService(Admin):
     """One pump for each enabled endpoint; a dead one slows nobody. What customers do is in `Admin`."""
 
     def __init__(
-        self, engine: Engine, ring: KeyRing, bus: LocalBus, now: Clock, allow_private: bool, allow: tuple[str, ...]
+        self, store: Store, ring: KeyRing, bus: LocalBus, now: Clock, allow_private: bool, allow: tuple[str, ...]
     ) -> None:
-        super().__init__(engine, ring, now, Guard(allow_private=allow_private, allow=allow))
+        super().__init__(store, ring, now, Guard(allow_private=allow_private, allow=allow))
         self._bus = bus
         self._outbound: Outbound | None = None
         self._pumps: dict[str, dict[str, Pump]] = {}  # project, endpoint
@@ -42,9 +40,9 @@ class WebhookService(Admin):
     async def start(self) -> None:
         """Starts the pumps of all enabled endpoints. Raises StoreError."""
         self._outbound = Outbound(self.guard)
-        cursor = await self._engine.read(queries.log_end)
+        cursor = await self._store.lists.log_end()
         self._watch = asyncio.create_task(self._watching(cursor), name="webhooks")
-        for row in await self._engine.read(store.all_endpoints):
+        for row in await self._store.webhooks.all_endpoints():
             self._begin(row)
 
     async def stop(self) -> None:
@@ -62,7 +60,7 @@ class WebhookService(Admin):
     async def refresh(self, project: str, endpoint_id: str) -> None:
         """Stops the endpoint's pump, and starts it as it is stored now."""
         await self._stop_pump(project, endpoint_id)
-        row = await self._engine.read(lambda c: store.endpoint(c, project, endpoint_id))
+        row = await self._store.webhooks.endpoint(project, endpoint_id)
         if row is not None:
             self._begin(row)
 
@@ -104,7 +102,7 @@ class WebhookService(Admin):
 
     def _make(self, endpoint: Endpoint) -> Pump:
         assert self._outbound is not None
-        pump = Pump(self._engine, self._ring, self._outbound, self._now, endpoint, self._rng)
+        pump = Pump(self._store, self._ring, self._outbound, self._now, endpoint, self._rng)
         self._pumps.setdefault(endpoint.project, {})[endpoint.id] = pump
         return pump
 
@@ -147,7 +145,7 @@ class WebhookService(Admin):
     async def _look(self, cursor: int) -> int:
         while True:
             since = cursor
-            projects, cursor = await self._engine.read(lambda c, at=since: store.news(c, at, WEBHOOK_SCAN_EVENTS))
+            projects, cursor = await self._store.webhooks.news(since, WEBHOOK_SCAN_EVENTS)
             for project in projects:
                 for pump in self._pumps.get(project, {}).values():
                     pump.events.ring()

@@ -18,6 +18,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate
+from tidings.store.store import Store
 
 PROJECT = "prj_" + "0" * 32
 OTHER = "prj_" + "1" * 32
@@ -37,7 +38,7 @@ class Bench:
         for project in (PROJECT, OTHER):
             self.engine.writer.execute("insert or ignore into projects values (?, 'test', 0)", (project,))
         self.engine.start()
-        self.node = Node(self.engine, KeyRing.load(self.folder / "keys.json"), wait=self.wait)
+        self.node = Node(Store(self.engine), KeyRing.load(self.folder / "keys.json"), wait=self.wait)
         settings = {"host": "127.0.0.1", "port": self.smsc.port, "system_id": "sandbox", "password": "sandbox"}
         spec = ProviderSpec(name="carrier", type="sms.smpp", config=settings | config)
         await self.node.start([spec])

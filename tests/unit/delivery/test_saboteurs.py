@@ -12,7 +12,7 @@ import pytest
 from peers.carriers import node_smsc
 from tidings.domain.attempt import Submission
 from tidings.store.contract import Begun
-from tidings.store.sqlite import attempts, inbound, receipts
+from tidings.store.sqlite import attempts, inbound, jobs, receipts
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -108,7 +108,7 @@ async def test_the_rescuer_sabotaged(bench: Bench, monkeypatch: pytest.MonkeyPat
     message = await bench.send()
     await bench.engine.write(_lease_it, [message])
     await bench.close()
-    monkeypatch.setattr("tidings.delivery.dispatch._take_over", lambda connection, items: items)
+    monkeypatch.setattr(jobs, "take_over", lambda connection, items: items)
     await bench.open()
     await bench.linked()
     await asyncio.sleep(1)

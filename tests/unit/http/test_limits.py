@@ -133,34 +133,36 @@ async def test_streams_end_when_the_server_drains(running: Inside) -> None:
     assert (await asyncio.wait_for(stream, 2)).status == 200
 
 
-async def test_a_key_revoked_while_it_is_being_read_is_not_kept(running: Inside) -> None:
-    engine = running.services.engine
+async def test_a_key_revoked_while_it_is_being_read_is_not_kept(
+    running: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = running.services.store
     body = {"name": "x", "mode": "test", "scopes": ["messages:read"]}
     made = (await running.call("POST", "/v1/keys", body, key=running.test_key)).json
-    keys, read = Keys(engine, wall_ms), engine.read
+    keys, read = Keys(store, wall_ms), store.keys.by_hash
     racing = True
 
-    async def slow(fn: Any) -> Any:
+    async def slow(hashed: str) -> Any:
         nonlocal racing
-        found = await read(fn)
+        found = await read(hashed)
         if racing:  # the key is revoked between the read and its keeping
             racing = False
             await running.call("DELETE", f"/v1/keys/{made['id']}", key=running.test_key)
             keys.forget("whatever")
         return found
 
-    keys._engine = type("Slow", (), {"read": staticmethod(slow)})()  # type: ignore[assignment]
+    monkeypatch.setattr(store.keys, "by_hash", slow)
     with pytest.raises(Exception, match="unknown or was revoked"):
         await keys.caller(f"Bearer {made['key']}".encode())
 
 
 async def test_an_expired_key_is_refused(running: Inside) -> None:
-    keys = Keys(running.services.engine, lambda: wall_ms() + 10_000)
+    keys = Keys(running.services.store, lambda: wall_ms() + 10_000)
     from_now = "2099-01-01T00:00:00Z"
     body = {"name": "x", "mode": "test", "scopes": ["messages:read"], "expires_at": from_now}
     made = (await running.call("POST", "/v1/keys", body, key=running.test_key)).json
     assert (await keys.caller(f"Bearer {made['key']}".encode())).scopes == {"messages:read"}
-    late = Keys(running.services.engine, lambda: 4_102_444_800_000)
+    late = Keys(running.services.store, lambda: 4_102_444_800_000)
     with pytest.raises(Exception, match="expired"):
         await late.caller(f"Bearer {made['key']}".encode())
 

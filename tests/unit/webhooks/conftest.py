@@ -16,10 +16,11 @@ from tidings.domain.message import Personal
 from tidings.kit.clock import wall_ms
 from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing
+from tidings.store.sealed import encode_personal
 from tidings.store.sqlite import transitions
 from tidings.store.sqlite.engine import Connection, Engine
-from tidings.store.sqlite.messages import encode_personal
 from tidings.store.sqlite.migrate import migrate
+from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 PROJECT = "prj_" + "0" * 32
@@ -131,7 +132,7 @@ class Room:
         await self.service.start()
 
     def make_service(self, *, allow_private: bool = True, allow: tuple[str, ...] = ()) -> WebhookService:
-        return WebhookService(self.engine, self.ring, self.bus, self.now, allow_private, allow)
+        return WebhookService(Store(self.engine), self.ring, self.bus, self.now, allow_private, allow)
 
     async def restart(self) -> None:
         await self.service.stop()

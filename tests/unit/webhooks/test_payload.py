@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidings.domain.message import Personal
 from tidings.kit.ids import new_id
-from tidings.store.sqlite.messages import encode_personal
+from tidings.store.sealed import encode_personal
 
 from .conftest import PROJECT, Room, Sink
 

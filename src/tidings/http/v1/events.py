@@ -21,8 +21,7 @@ from tidings.http.services import Services
 from tidings.http.v1.messages import Cursor, EventPage, Limit, Time
 from tidings.http.views import event_view
 from tidings.kit.limits import PAGE_DEFAULT, STREAM_CLIENTS, STREAM_HEARTBEAT_S
-from tidings.store.sqlite import queries
-from tidings.store.sqlite.engine import Connection
+from tidings.store.lists import EventFilter
 from tidings.webhooks.payload import bodies
 
 Types = Annotated[list[str], Meta(max_length=50, description="Event types, for example message.delivered")]
@@ -55,11 +54,11 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 async def list_events(request: Call) -> Response[bytes]:
     """One page of the log."""
     asked = query_of(request, EventQuery)
-    wanted = queries.EventFilter(
+    wanted = EventFilter(
         project=request.auth.project, limit=asked.limit, before=paging.decode_number(asked.cursor),
         types=tuple(asked.types), message=asked.message_id, since_ms=millis(asked.since), until_ms=millis(asked.until),
     )  # fmt: skip
-    found, last = await services(request).engine.read(lambda c: queries.events(c, wanted))
+    found, last = await services(request).store.lists.events(wanted)
     cursor = paging.encode_cursor(str(last)) if last is not None else None
     return answer({"data": [event_view(item) for item in found], "next_cursor": cursor})
 
@@ -94,7 +93,7 @@ async def stream_events(request: Call) -> Response[bytes]:
         return Response(b"", media_type="text/event-stream")
     back = services(request)
     if after is None:
-        after = await back.engine.read(queries.log_end)
+        after = await back.store.lists.log_end()
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     frames = follow(back, request, clients, request.auth, frozenset(asked.types), after)
     return cast("Response[bytes]", Stream(frames, media_type="text/event-stream", headers=headers))
@@ -113,9 +112,8 @@ async def follow(
     try:
         yield f": welcome\nid: {after}\n\n".encode()  # a break before the first event loses nothing
         while not request.app.state.closing.is_set() and keys.holds(caller):
-            start = after
-            found = await back.engine.read(lambda c: _read(c, back, caller.project, start))  # noqa: B023
-            for event, body in found:
+            found, subjects = await back.store.lists.follow(back.ring, caller.project, after, _READ_EVENTS)
+            for event, body in zip(found, bodies(subjects, found), strict=True):
                 after = event.seq
                 if not types or event.type in types:
                     yield _frame(event, body)
@@ -126,12 +124,6 @@ async def follow(
     finally:
         clients.count -= 1
         back.bus.unsubscribe("events", bell)
-
-
-def _read(connection: Connection, back: Services, project: str, after: int) -> list[tuple[Event, bytes]]:
-    """Events with the body that a webhook would carry."""
-    events = queries.log_after(connection, project, after, _READ_EVENTS)
-    return list(zip(events, bodies(connection, back.ring, project, events), strict=True)) if events else []
 
 
 def _frame(event: Event, body: bytes) -> bytes:

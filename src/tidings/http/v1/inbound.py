@@ -10,7 +10,6 @@ from tidings.http.route import Call, answer, query_of, route, services
 from tidings.http.v1.messages import Cursor, Limit
 from tidings.http.views import InboundView, inbound_view
 from tidings.kit.limits import PAGE_DEFAULT
-from tidings.store.sqlite import queries
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +34,7 @@ async def list_inbound(request: Call) -> Response[bytes]:
     """One page."""
     asked, back = query_of(request, ListQuery), services(request)
     project, before = request.auth.project, paging.decode_cursor(asked.cursor)
-    found = await back.engine.read(lambda c: queries.inbound(c, back.ring, project, before, asked.limit + 1))
+    found = await back.store.lists.inbound(back.ring, project, before, asked.limit + 1)
     return answer(paging.page([inbound_view(item) for item in found], asked.limit, [item.id for item in found]))
 
 
@@ -46,7 +45,7 @@ async def list_inbound(request: Call) -> Response[bytes]:
 async def read_inbound(request: Call, inbound_id: FromPath[str]) -> Response[bytes]:
     """One of them."""
     back, project = services(request), request.auth.project
-    found = await back.engine.read(lambda c: queries.inbound_by_id(c, back.ring, project, [inbound_id]))
+    found = await back.store.lists.inbound_by_id(back.ring, project, [inbound_id])
     if inbound_id not in found:
         raise NotFound("there is no such inbound message in this project")
     return answer(inbound_view(found[inbound_id]))

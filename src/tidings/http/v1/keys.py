@@ -18,7 +18,7 @@ from tidings.http.route import Call, answer, body_of, claim_of, no_content, quer
 from tidings.http.v1.inbound import ListQuery
 from tidings.http.views import KeyView, NewKeyView, ProjectView, key_view, project_view
 from tidings.kit.ids import new_id
-from tidings.store.sqlite import keys as store
+from tidings.store.accounts import NewKey, NewProject, StoredProject
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 
@@ -89,17 +89,17 @@ async def create_key(request: Call) -> Response[bytes]:
     now_ms = back.now()
     _may_grant(caller, wanted, now_ms)
     project = wanted.project or caller.project
-    if project != caller.project and not await back.engine.read(lambda c: store.projects(c, project, None, 1)):
+    if project != caller.project and not await back.store.keys.projects(project, None, 1):
         raise NotFound("there is no such project")
     claim = await claim_of(request, new_id("key"))
     token = new_token(wanted.mode) if claim is None else _derived(request, wanted.mode, claim.resource)
     key = new_key(token, project, wanted.name, wanted.scopes, now_ms)
     expires_ms = millis(wanted.expires_at) or caller.expires_ms
     key = msgspec.structs.replace(key, id=claim.resource if claim else key.id, expires_ms=expires_ms)
-    resource, replayed = settle_claim((await back.engine.write(store.create, [store.NewKey(key=key, claim=claim)]))[0])
+    resource, replayed = settle_claim(await back.store.keys.create(NewKey(key=key, claim=claim)))
     found = key
     if replayed:
-        found = await back.engine.read(lambda c: store.get(c, project, resource)) or key
+        found = await back.store.keys.get(project, resource) or key
         token = _derived(request, wanted.mode, resource)
     return answer({**key_view(found), "key": token}, 201, replayed=replayed)
 
@@ -114,7 +114,7 @@ async def list_keys(request: Call) -> Response[bytes]:
     """One page."""
     asked, project = query_of(request, ListQuery), request.auth.project
     before = paging.decode_cursor(asked.cursor)
-    found = await services(request).engine.read(lambda c: store.page(c, project, before, asked.limit + 1))
+    found = await services(request).store.keys.page(project, before, asked.limit + 1)
     return answer(paging.page([key_view(item) for item in found], asked.limit, [item.id for item in found]))
 
 
@@ -122,7 +122,7 @@ async def list_keys(request: Call) -> Response[bytes]:
 async def read_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
     """Without its secret."""
     project = request.auth.project
-    found = await services(request).engine.read(lambda c: store.get(c, project, key_id))
+    found = await services(request).store.keys.get(project, key_id)
     if found is None:
         raise NotFound("there is no such key in this project")
     return answer(key_view(found))
@@ -135,7 +135,7 @@ async def read_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
 async def revoke_key(request: Call, key_id: FromPath[str]) -> Response[bytes]:
     """The key is kept, as revoked."""
     back = services(request)
-    (found,) = await back.engine.write(store.revoke, [(request.auth.project, key_id, back.now())])
+    found = await back.store.keys.revoke(request.auth.project, key_id, back.now())
     if found is None:
         raise NotFound("there is no such key in this project")
     keys: Keys = request.app.state.api_keys
@@ -151,7 +151,7 @@ async def list_projects(request: Call) -> Response[bytes]:
     """One page."""
     asked = query_of(request, ListQuery)
     only, before = None if request.auth.platform else request.auth.project, paging.decode_cursor(asked.cursor)
-    found = await services(request).engine.read(lambda c: store.projects(c, only, before, asked.limit + 1))
+    found = await services(request).store.keys.projects(only, before, asked.limit + 1)
     return answer(paging.page([project_view(item) for item in found], asked.limit, [item.id for item in found]))
 
 
@@ -165,10 +165,10 @@ async def create_project(request: Call) -> Response[bytes]:
     if not request.auth.platform:
         raise Forbidden('only a live "*" key of the first project makes projects')
     wanted, back = await body_of(request, ProjectRequest), services(request)
-    project = store.StoredProject(id=new_id("prj"), name=wanted.name, created_ms=back.now())
-    new = store.NewProject(project=project, claim=await claim_of(request, project.id))
-    id, replayed = settle_claim((await back.engine.write(store.create_project, [new]))[0])
-    found = await back.engine.read(lambda c: store.projects(c, id, None, 1))
+    project = StoredProject(id=new_id("prj"), name=wanted.name, created_ms=back.now())
+    new = NewProject(project=project, claim=await claim_of(request, project.id))
+    id, replayed = settle_claim(await back.store.keys.create_project(new))
+    found = await back.store.keys.projects(id, None, 1)
     return answer(project_view(found[0]), 201, replayed=replayed)
 
 

@@ -28,9 +28,7 @@ from tidings.http.route import (
 )  # fmt: skip
 from tidings.http.views import AcceptedView, BatchView, EventView, MessageDetail, MessageView, event_view
 from tidings.kit.limits import BATCH_MESSAGES, PAGE_DEFAULT, PAGE_MAX
-from tidings.store.sqlite import keys as key_store
-from tidings.store.sqlite import messages as store
-from tidings.store.sqlite import queries
+from tidings.store.lists import MessageFilter
 
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX, description="How many items a page has at most")]
 Cursor = Annotated[str, Meta(min_length=1, max_length=200, description="`next_cursor` of the page before")]
@@ -110,7 +108,7 @@ async def send_batch(request: Call) -> Response[bytes]:
     request.auth.bucket.take(len(items) - 1)
     claim = await claim_of(request, f"batch:{len(items)}")
     if claim is not None:
-        settle_claim((await services(request).engine.write(key_store.claim, [claim]))[0])
+        settle_claim(await services(request).store.keys.claim(claim))
     answers = await _accept_items(request, items, body, keyed=claim is not None)
     replayed = all(isinstance(item, Accepted) and item.replayed for item in answers)
     return answer({"data": [_item(item) for item in answers]}, 202, replayed=replayed)
@@ -166,13 +164,13 @@ async def preview_message(request: Call) -> Response[bytes]:
 async def list_messages(request: Call) -> Response[bytes]:
     """One page."""
     asked, back = query_of(request, MessageQuery), services(request)
-    wanted = queries.MessageFilter(
+    wanted = MessageFilter(
         project=request.auth.project, limit=asked.limit, before=paging.decode_cursor(asked.cursor),
         status=asked.status, channel=asked.channel, to_hash=back.ring.lookup(asked.to) if asked.to else None,
         template=asked.template, reference=asked.reference, tag=asked.tag, since_ms=millis(asked.since),
         until_ms=millis(asked.until),
     )  # fmt: skip
-    found, last = await back.engine.read(lambda c: queries.messages(c, back.ring, wanted))
+    found, last = await back.store.lists.messages(back.ring, wanted)
     cursor = paging.encode_cursor(last) if last is not None else None
     return answer({"data": [message_view(item) for item in found], "next_cursor": cursor})
 
@@ -184,12 +182,7 @@ async def list_messages(request: Call) -> Response[bytes]:
 async def read_message(request: Call, message_id: FromPath[str]) -> Response[bytes]:
     """With its attempts and what the person did."""
     back, project = services(request), request.auth.project
-    found, attempts = await back.engine.read(
-        lambda c: (
-            store.load(c, back.ring, project, [message_id]).get(message_id),
-            store.attempts(c, project, [message_id]),
-        )
-    )
+    found, attempts = await back.store.messages.with_attempts(back.ring, project, message_id)
     if found is None:
         raise NotFound("there is no such message in this project")
     return answer({**message_view(found), "attempts": [attempt_view(item) for item in attempts]})
@@ -203,13 +196,8 @@ async def message_events(request: Call, message_id: FromPath[str]) -> Response[b
     """Its events in the order in which they were committed."""
     asked, back, project = query_of(request, TimelineQuery), services(request), request.auth.project
     after = paging.decode_number(asked.cursor) or 0
-    known, found = await back.engine.read(
-        lambda c: (
-            bool(store.load(c, back.ring, project, [message_id])),
-            queries.timeline(c, project, message_id, after, asked.limit + 1),
-        )
-    )
-    if not known:
+    found = await back.store.lists.timeline(project, message_id, after, asked.limit + 1)
+    if found is None:
         raise NotFound("there is no such message in this project")
     return answer(paging.page([event_view(item) for item in found], asked.limit, [str(item.seq) for item in found]))
 
@@ -225,7 +213,7 @@ async def cancel_message(request: Call, message_id: FromPath[str]) -> Response[b
     claim = await claim_of(request, message_id)
     replayed = False
     if claim is not None:
-        _, replayed = settle_claim((await back.engine.write(key_store.claim, [claim]))[0])
+        _, replayed = settle_claim(await back.store.keys.claim(claim))
     return answer(message_view(await back.control.cancel(request.auth.project, message_id)), replayed=replayed)
 
 

@@ -22,7 +22,6 @@ from tidings.http.route import (
 )  # fmt: skip
 from tidings.http.v1.inbound import ListQuery
 from tidings.http.views import ProviderView
-from tidings.store.sqlite import keys as key_store
 
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +65,7 @@ async def create_provider(request: Call) -> Response[bytes]:
     wanted, back, project = await body_of(request, ProviderRequest), services(request), request.auth.project
     claim = await claim_of(request, wanted.name)
     if claim is not None:
-        name, replayed = settle_claim((await back.engine.write(key_store.claim, [claim]))[0])
+        name, replayed = settle_claim(await back.store.keys.claim(claim))
         if replayed:
             try:
                 return answer(await back.providers.get(project, name), 201, replayed=True)

@@ -10,7 +10,6 @@ from tidings.http.route import Call, answer, query_of, route, services
 from tidings.http.v1.messages import Cursor, Limit
 from tidings.http.views import ReceiptView, receipt_view
 from tidings.kit.limits import PAGE_DEFAULT
-from tidings.store.sqlite import queries
 
 
 class ReceiptQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +36,7 @@ async def list_receipts(request: Call) -> Response[bytes]:
     """One page. A receipt of a shared provider has no project: only the operator may see it."""
     asked = query_of(request, ReceiptQuery)
     project, before = None if request.auth.platform else request.auth.project, paging.decode_number(asked.cursor)
-    found = await services(request).engine.read(lambda c: queries.receipts(c, project, before, asked.limit + 1))
+    found = await services(request).store.lists.receipts(project, before, asked.limit + 1)
     return answer(paging.page([receipt_view(item) for item in found], asked.limit, [str(item.id) for item in found]))
 
 

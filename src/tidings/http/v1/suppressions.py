@@ -26,8 +26,9 @@ from tidings.http.route import (
 )  # fmt: skip
 from tidings.http.v1.inbound import ListQuery
 from tidings.http.views import SuppressionView, suppression_view
-from tidings.store.sqlite import suppressions as store
-from tidings.store.sqlite.messages import encode_personal
+from tidings.store.accounts import NewSuppression, Suppression
+from tidings.store.accounts import owner as personal_owner
+from tidings.store.sealed import encode_personal
 
 Channel = Literal["sms"]
 
@@ -75,7 +76,7 @@ async def list_suppressions(request: Call) -> Response[bytes]:
     """One page."""
     asked, back, project = query_of(request, ListQuery), services(request), request.auth.project
     channel, _, to_hash = (paging.decode_cursor(asked.cursor) or "").partition("/")
-    found = await back.engine.read(lambda c: store.page(c, back.ring, project, (channel, to_hash), asked.limit + 1))
+    found = await back.store.suppressions.page(back.ring, project, (channel, to_hash), asked.limit + 1)
     at = [f"{item.channel}/{item.to_hash}" for item in found]
     return answer(paging.page([suppression_view(item) for item in found], asked.limit, at))
 
@@ -89,16 +90,16 @@ async def add_suppression(request: Call) -> Response[bytes]:
     """Adds it, or leaves the one that is there."""
     wanted, back = await body_of(request, SuppressionRequest, _check, {"to": "+15005550001"}), services(request)
     caller, to_hash = request.auth, back.ring.lookup(wanted.to)
-    item = store.NewSuppression(
+    item = NewSuppression(
         project=caller.project, channel=wanted.channel, to_hash=to_hash, reason=wanted.reason, created_ms=back.now(),
         key_id=back.ring.current,
-        sealed=back.ring.seal(encode_personal(Personal(to=wanted.to)), store.owner(wanted.channel, to_hash)),
+        sealed=back.ring.seal(encode_personal(Personal(to=wanted.to)), personal_owner(wanted.channel, to_hash)),
         claim=await claim_of(request, to_hash),
     )  # fmt: skip
-    _, replayed = settle_claim((await back.engine.write(store.add, [item]))[0])
-    found = await back.engine.read(lambda c: store.get(c, back.ring, caller.project, wanted.channel, to_hash))
+    _, replayed = settle_claim(await back.store.suppressions.add(item))
+    found = await back.store.suppressions.get(back.ring, caller.project, wanted.channel, to_hash)
     if found is None:  # lifted meanwhile
-        found = store.Suppression(
+        found = Suppression(
             channel=wanted.channel, to_hash=to_hash, reason=wanted.reason, created_ms=item.created_ms, to=wanted.to
         )
     return answer(suppression_view(found), 201, replayed=replayed)
@@ -118,7 +119,7 @@ async def lift_suppression(request: Call) -> Response[bytes]:
         to, channel = wanted.to, wanted.channel
     if to is None:
         raise invalid([field_error("/to", "required", "is required")])
-    (gone,) = await back.engine.write(store.remove, [(request.auth.project, channel, back.ring.lookup(to))])
+    gone = await back.store.suppressions.remove(request.auth.project, channel, back.ring.lookup(to))
     if not gone:
         raise NotFound("there is no such suppression in this project")
     return no_content()

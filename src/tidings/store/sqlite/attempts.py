@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.store.contract import Begin, Begun, Settlement
+from tidings.store.contract import Begin, Begun, Change, Settlement
 from tidings.store.sqlite import jobs, receipts, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
@@ -61,7 +61,7 @@ def _concat_ref(connection: Connection, item: Begin) -> int:
 
 def _suppress(connection: Connection, stopped: list[tuple[Begin, str]]) -> None:
     changes = [
-        transitions.Change(
+        Change(
             project=item.project, message=item.message, status="suppressed", at_ms=item.at_ms, event=item.event,
             error=_error(reason), data=_error(reason),
         )
@@ -103,7 +103,7 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     transitions.apply(
         connection,
         [
-            transitions.Change(
+            Change(
                 project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event,
                 error=item.error, data=_event_data(item),
             )

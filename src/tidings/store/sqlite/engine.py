@@ -49,6 +49,7 @@ class Engine:
     """Owns the database file. `synchronous` is FULL but in the test that proves the fsync check can go red."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        self.dialect = "sqlite"
         self.path = path
         self._synchronous = synchronous
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()

@@ -5,11 +5,10 @@ from typing import Any
 import msgspec
 
 from tidings.kit.limits import INBOUND_DEDUP_S
-from tidings.store.contract import InboundPartRow, InboundRow
+from tidings.store.contract import InboundPartRow, InboundRow, PartKey
 from tidings.store.sqlite import transitions
 from tidings.store.sqlite.engine import Connection, rows
 
-PartKey = tuple[str, str, str, int, int]  # provider, from_hash, to_hash, ref, total
 _PART = """
 insert or ignore into inbound_parts
 select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8 from json_each(?)"""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tidings.store.contract import NEVER, End, LeaseAsk, Release
+from tidings.store.contract import NEVER, Change, End, LeaseAsk, Release
+from tidings.store.sealed import COLUMNS, JOIN
 from tidings.store.sqlite import transitions
 from tidings.store.sqlite.engine import Connection, rows
-from tidings.store.sqlite.messages import COLUMNS, JOIN
 
 #: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, and the attempt left open, if any.
 LEASED = COLUMNS + (
@@ -87,9 +87,7 @@ def release(connection: Connection, items: list[Release]) -> list[None]:
     transitions.apply(
         connection,
         [
-            transitions.Change(
-                project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event
-            )
+            Change(project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event)
             for item in items
             if item.status is not None and item.event is not None
         ],
@@ -102,7 +100,7 @@ def end(connection: Connection, items: list[End]) -> list[bool]:
     done = transitions.apply(
         connection,
         [
-            transitions.Change(
+            Change(
                 project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event,
                 error=item.error, data=item.error,
             )
@@ -175,7 +173,13 @@ def expire(connection: Connection, items: list[End]) -> list[bool]:
     return [(item.project, item.message) in free for item in items]
 
 
-def take_over(connection: Connection, now_ms: int) -> int:
-    """At the start of the only process: every lease of the one before is over now. Returns how many there were."""
-    connection.execute("update jobs set due_ms = ? where owner is not null", (now_ms,))
-    return connection.changes()
+def take_over(connection: Connection, items: list[int]) -> list[int]:
+    """(now_ms) At the start of the only process: every lease of the one before is over now. How many there were."""
+    connection.execute("update jobs set due_ms = ? where owner is not null", (items[-1],))
+    return [connection.changes()] * len(items)
+
+
+def queued(connection: Connection, most: int) -> dict[int, int]:
+    """Waiting jobs by lane, counted up to `most` each. A read."""
+    sql = "select count(*) from (select 1 from jobs where lane = ? limit ?)"
+    return {lane: int(connection.execute(sql, (lane, most)).fetchone()[0]) for lane in (0, 1, 2)}  # pyright: ignore

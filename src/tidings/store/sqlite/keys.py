@@ -4,65 +4,9 @@ from typing import Any
 
 import msgspec
 
+from tidings.store.accounts import Claim, First, NewKey, NewProject, StoredKey, StoredProject
 from tidings.store.sqlite import idempotency
 from tidings.store.sqlite.engine import Connection
-
-
-class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key without its secret; `hint` is the last four characters."""
-
-    id: str
-    project: str
-    name: str
-    mode: str
-    scopes: list[str]
-    hash: str
-    hint: str
-    created_ms: int
-    expires_ms: int | None = None
-    revoked_ms: int | None = None
-
-
-class StoredProject(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant."""
-
-    id: str
-    name: str
-    created_ms: int
-
-
-class First(msgspec.Struct, frozen=True, kw_only=True):
-    """What the very first start makes."""
-
-    project: str
-    keys: list[StoredKey]
-    preset: bool  # the first of `keys` is given by the operator: it must exist at every start
-    now_ms: int
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An idempotency key to be claimed for `resource`."""
-
-    project: str
-    key_hash: str
-    body_hash: str
-    resource: str
-    now_ms: int
-
-
-class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to be stored, once per idempotency key."""
-
-    key: StoredKey
-    claim: Claim | None = None
-
-
-class NewProject(msgspec.Struct, frozen=True, kw_only=True):
-    """A project to be stored, once per idempotency key."""
-
-    project: StoredProject
-    claim: Claim | None = None
-
 
 _COLUMNS = "id, project, name, mode, scopes, hash, hint, created_ms, expires_ms, revoked_ms"
 

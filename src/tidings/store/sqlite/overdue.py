@@ -1,22 +1,12 @@
 """Receipts that never came: a cursor follows the `message.sent` events at a distance and looks what became of each."""
 
-import msgspec
-
 from tidings.kit.ids import new_id
+from tidings.store.contract import Late
 from tidings.store.sqlite import transitions
 from tidings.store.sqlite.engine import Connection
 
 _SUBSCRIBER = "receipt-overdue"
 _BATCH = 1_000
-
-
-class Late(msgspec.Struct, frozen=True):
-    """What one look found: messages still `sent`, and how far the log was read."""
-
-    cursor: int
-    upto: int
-    at_ms: int
-    messages: tuple[tuple[str, str], ...]
 
 
 def find(connection: Connection, before_ms: int, now_ms: int) -> Late:

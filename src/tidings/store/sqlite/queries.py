@@ -12,64 +12,10 @@ from tidings.domain.event import Event
 from tidings.domain.view import StoredMessage
 from tidings.kit.limits import LIST_SCAN_ROWS
 from tidings.kit.secrets import KeyRing
+from tidings.store.lists import EventFilter, MessageFilter, StoredInbound, StoredReceipt, Subjects
+from tidings.store.sealed import COLUMNS, JOIN, personal, stored
+from tidings.store.sqlite import messages as message_rows
 from tidings.store.sqlite.engine import Connection
-from tidings.store.sqlite.messages import COLUMNS, JOIN, personal, stored
-
-
-class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What to list; None: any. `before` is the id of the last message of the page before."""
-
-    project: str
-    limit: int
-    before: str | None = None
-    status: str | None = None
-    channel: str | None = None
-    to_hash: str | None = None
-    template: str | None = None
-    reference: str | None = None
-    tag: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-
-
-class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events to read."""
-
-    project: str
-    limit: int
-    before: int | None = None
-    types: tuple[str, ...] = ()
-    message: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-
-
-class StoredInbound(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that a person sent to us."""
-
-    id: str
-    provider: str
-    channel: str
-    sender: str | None
-    to: str
-    text: str | None
-    in_reply_to: str | None
-    parts: int
-    missing: int
-    received_ms: int
-
-
-class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A carrier's receipt that matches no attempt."""
-
-    id: int
-    provider: str
-    ref: str
-    state: str
-    carrier_state: str
-    error_code: str | None
-    received_ms: int
-
 
 _SINCE_SLACK_MS = 1_000  # an id is made up to this long after the time of its row
 
@@ -173,8 +119,10 @@ def events(connection: Connection, wanted: EventFilter) -> tuple[list[Event], in
     return found, floor
 
 
-def timeline(connection: Connection, project: str, message: str, after: int, limit: int) -> list[Event]:
-    """Events of one message, oldest first. A read."""
+def timeline(connection: Connection, project: str, message: str, after: int, limit: int) -> list[Event] | None:
+    """Events of one message, oldest first; None if there is no such message. A read."""
+    if connection.execute("select 1 from messages where project = ? and id = ?", (project, message)).fetchone() is None:
+        return None
     sql = f"select {_EVENT} from events where project = ? and message = ? and seq > ? order by seq limit ?"
     return [_event(row) for row in connection.execute(sql, (project, message, after, limit))]
 
@@ -236,7 +184,15 @@ def receipts(connection: Connection, project: str | None, before: int | None, li
     return found
 
 
-def queued(connection: Connection, most: int) -> dict[int, int]:
-    """Waiting jobs by lane, counted up to `most` each. A read."""
-    sql = "select count(*) from (select 1 from jobs where lane = ? limit ?)"
-    return {lane: int(connection.execute(sql, (lane, most)).fetchone()[0]) for lane in (0, 1, 2)}  # pyright: ignore
+def follow(connection: Connection, ring: KeyRing, project: str, after: int, limit: int) -> tuple[list[Event], Subjects]:
+    """The log behind `after`, oldest first, with what the events are about. A read."""
+    found = log_after(connection, project, after, limit)
+    return found, subjects(connection, ring, project, found)
+
+
+def subjects(connection: Connection, ring: KeyRing, project: str, found: list[Event]) -> Subjects:
+    """What these events are about; all messages in one query. A read."""
+    ids = list({event.message for event in found if event.message is not None})
+    sent = message_rows.load(connection, ring, project, ids)
+    rest = [key for key in ids if key not in sent]
+    return Subjects(sent, inbound_by_id(connection, ring, project, rest) if rest else {})

@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.kit.ids import new_id
 from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
-from tidings.store.contract import ReceiptRow
+from tidings.store.contract import Change, ReceiptRow
 from tidings.store.sqlite import jobs, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
@@ -131,11 +131,7 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     jobs.finish(connection, [(str(project), str(message))])
     transitions.apply(
         connection,
-        [
-            transitions.Change(
-                project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt")
-            )
-        ],
+        [Change(project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt"))],
     )
     return Match(str(project), str(attempt), max(part, 0), str(message), "sent", states, int(parts))
 
@@ -149,7 +145,7 @@ _LETTER = {"delivered": "d", "undelivered": "u"}
 
 def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> None:
     states: dict[str, list[Any]] = {}
-    changes: list[transitions.Change] = []
+    changes: list[Change] = []
     reads: list[tuple[Any, ...]] = []
     for item, match in matched:
         if item.carrier_state == "read":
@@ -191,7 +187,7 @@ def _another_way(connection: Connection, match: Match) -> bool:
     return row is not None
 
 
-def _change(item: ReceiptRow, match: Match, status: str) -> transitions.Change:
+def _change(item: ReceiptRow, match: Match, status: str) -> Change:
     data: dict[str, Any] = {"attempt_id": match.attempt, "provider": item.provider}
     error = None
     if status != "delivered":
@@ -206,7 +202,7 @@ def _change(item: ReceiptRow, match: Match, status: str) -> transitions.Change:
                 "spec": "SMPP 3.4 §5.2.28",
             }
         ).decode()
-    return transitions.Change(
+    return Change(
         project=match.project, message=match.message, status=status, at_ms=item.received_ms, event=item.event,
         error=error, data=_encode(data).decode(),
     )  # fmt: skip

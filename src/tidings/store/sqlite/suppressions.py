@@ -1,39 +1,10 @@
 """Who must not be written to, by project, channel and the hash of the address."""
 
-import msgspec
-
 from tidings.kit.secrets import KeyRing
+from tidings.store.accounts import NewSuppression, Suppression, owner
+from tidings.store.sealed import personal
 from tidings.store.sqlite.engine import Connection
-from tidings.store.sqlite.keys import Claim, claimed
-from tidings.store.sqlite.messages import personal
-
-
-class NewSuppression(msgspec.Struct, frozen=True, kw_only=True):
-    """A suppression to be added; the sealed address belongs to `owner(channel, to_hash)`."""
-
-    project: str
-    channel: str
-    to_hash: str
-    reason: str
-    created_ms: int
-    key_id: str
-    sealed: str
-    claim: Claim | None = None
-
-
-class Suppression(msgspec.Struct, frozen=True, kw_only=True):
-    """One suppression; `to` is None where the person was erased."""
-
-    channel: str
-    to_hash: str
-    reason: str
-    created_ms: int
-    to: str | None
-
-
-def owner(channel: str, to_hash: str) -> str:
-    """The name of the personal row that keeps the address."""
-    return f"sup_{channel}_{to_hash}"
+from tidings.store.sqlite.keys import claimed
 
 
 def add(connection: Connection, items: list[NewSuppression]) -> list[tuple[str, str]]:

@@ -1,22 +1,8 @@
 """Status changes of messages: the one place where a message's status is written after acceptance."""
 
-import msgspec
-
 from tidings.domain.status import ENDS, may_follow
+from tidings.store.contract import Change
 from tidings.store.sqlite.engine import Connection, rows
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A status that a message shall take, with the event that says so. `data` is JSON: ids and codes only."""
-
-    project: str
-    message: str
-    status: str
-    at_ms: int
-    event: str
-    error: str | None = None
-    data: str | None = None
-
 
 _STATUSES = "select m.project, m.id, m.status from json_each(?) e join messages m on m.project = e.value->>0 and m.id = e.value->>1"
 _UPDATE = """

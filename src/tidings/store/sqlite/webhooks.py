@@ -5,72 +5,11 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
-from tidings.store.sqlite import idempotency, transitions
+from tidings.kit.secrets import KeyRing
+from tidings.store.hooks import DeliveryRow, Disable, Done, Due, EndpointRow, Followed, NewEndpoint
+from tidings.store.lists import NO_SUBJECTS
+from tidings.store.sqlite import idempotency, queries, transitions
 from tidings.store.sqlite.engine import Connection, rows
-
-
-class EndpointRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as stored."""
-
-    project: str
-    id: str
-    key_id: str
-    sealed: str
-    types: list[str]
-    description: str
-    status: str
-    reason: str | None
-    cursor: int
-    failing_since_ms: int | None
-    created_ms: int
-
-
-class DeliveryRow(msgspec.Struct, frozen=True, array_like=True):
-    """One event's way to one endpoint. `status`: delivered, pending (a retry is due at `next_ms`), failed."""
-
-    project: str
-    id: str
-    endpoint: str
-    event_seq: int
-    event_id: str
-    type: str
-    status: str
-    tries: int
-    next_ms: int | None
-    http_status: int | None
-    error: str | None
-    latency_ms: int | None
-    created_ms: int
-    updated_ms: int
-
-
-class Disable(msgspec.Struct, frozen=True):
-    """That an endpoint is called no more, with the event that says so."""
-
-    reason: str
-    event: str
-    at_ms: int
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A batch of an endpoint: its deliveries, and how far its cursor goes (None: retries, the cursor stays)."""
-
-    project: str
-    endpoint: str
-    deliveries: list[DeliveryRow]
-    cursor: int | None
-    failing_since_ms: int | None
-    disable: Disable | None = None
-
-
-class NewEndpoint(msgspec.Struct, frozen=True):
-    """An endpoint to be made, with the caller's idempotency record."""
-
-    row: EndpointRow
-    key_hash: str | None
-    body_hash: str | None
-    most: int
-
 
 _ENDPOINT = (
     "select project, id, key_id, sealed, types, description, status, reason, cursor, failing_since_ms, created_ms"
@@ -225,6 +164,25 @@ def wanted(connection: Connection, project: str, after: int, upto: int, types: l
     return [_event(project, row) for row in found]
 
 
+def follow(
+    connection: Connection,
+    ring: KeyRing,
+    project: str,
+    cursor: int,
+    types: list[str],
+    limits: tuple[int, int],
+    about: bool,
+) -> Followed:
+    """Events behind an endpoint's cursor; `limits`: how many to look at, and to give. A read."""
+    upto, more = scan_end(connection, project, cursor, limits[0])
+    if upto <= cursor:
+        return Followed([], NO_SUBJECTS, cursor, False)
+    events = wanted(connection, project, cursor, upto, types, limits[1])
+    if len(events) == limits[1]:
+        upto, more = events[-1].seq, True
+    return Followed(events, queries.subjects(connection, ring, project, events) if about else NO_SUBJECTS, upto, more)
+
+
 def seq_since(connection: Connection, project: str, from_ms: int) -> int:
     """The sequence number behind which all of the project's events from a time on are found. A read.
 
@@ -293,22 +251,25 @@ def queue(connection: Connection, items: list[DeliveryRow]) -> list[None]:
     return [None] * len(items)
 
 
-def next_due(connection: Connection, project: str, endpoint_id: str) -> int | None:
-    """When the next retry is due. A read."""
+def due(connection: Connection, ring: KeyRing, project: str, endpoint_id: str, now_ms: int, limit: int) -> Due:
+    """Deliveries whose retry is due, oldest first, with their events; else when the next one is. A read."""
+    found = connection.execute(
+        f"{_DELIVERY} where project = ? and endpoint = ? and next_ms <= ? order by next_ms limit ?",
+        (project, endpoint_id, now_ms, limit),
+    )
+    listed = [DeliveryRow(*row) for row in found]
+    if not listed:
+        return Due([], {}, NO_SUBJECTS, _next_due(connection, project, endpoint_id))
+    events = events_of(connection, project, [row.event_seq for row in listed])
+    return Due(listed, events, queries.subjects(connection, ring, project, list(events.values())), None)
+
+
+def _next_due(connection: Connection, project: str, endpoint_id: str) -> int | None:
     row = connection.execute(
         "select min(next_ms) from deliveries where project = ? and endpoint = ? and next_ms is not null",
         (project, endpoint_id),
     ).fetchone()
     return None if row is None or row[0] is None else int(row[0])  # pyright: ignore[reportArgumentType]
-
-
-def due(connection: Connection, project: str, endpoint_id: str, now_ms: int, limit: int) -> list[DeliveryRow]:
-    """Deliveries whose retry is due, oldest first. A read."""
-    found = connection.execute(
-        f"{_DELIVERY} where project = ? and endpoint = ? and next_ms <= ? order by next_ms limit ?",
-        (project, endpoint_id, now_ms, limit),
-    )
-    return [DeliveryRow(*row) for row in found]
 
 
 def deliveries(

@@ -1,0 +1,37 @@
+"""What every engine can do. A store operation is a function of an engine's own connection, in its own dialect."""
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Protocol
+
+
+class Engine(Protocol):
+    """Runs operations. `pending`: writes queued and not yet answered; `commits`: made since the start."""
+
+    dialect: str
+    pending: int
+    commits: int
+
+    async def write(self, fn: Callable[[Any, list[Any]], Any], items: list[Any]) -> list[Any]:
+        """`fn(connection, items)` within the next group commit; its list, one result for each item, once durable."""
+        ...
+
+    async def read(self, fn: Callable[[Any], Any]) -> Any:
+        """`fn(connection)` in one snapshot."""
+        ...
+
+
+class Aggregate:
+    """The operations of one aggregate. The functions have the same names in every dialect (`store/<dialect>/`)."""
+
+    module = ""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sql: Any = dialect_of(engine, self.module)
+
+
+def dialect_of(engine: Engine, module: str) -> ModuleType:
+    """The engine's own module of this name."""
+    return importlib.import_module(f"tidings.store.{engine.dialect}.{module}")

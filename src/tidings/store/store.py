@@ -1,0 +1,28 @@
+"""The store as the rest of Tidings sees it: one attribute for each aggregate, whichever engine runs beneath."""
+
+from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, Providers, Receipts
+from tidings.store.engine import Engine, dialect_of
+from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
+
+
+class Store:
+    """Every operation is a coroutine; a write returns once it is durable. All raise StoreError, writes StoreFull."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.accepting = Accepting(engine)
+        self.jobs = Jobs(engine)
+        self.attempts = Attempts(engine)
+        self.receipts = Receipts(engine)
+        self.inbound = Inbound(engine)
+        self.overdue = Overdue(engine)
+        self.providers = Providers(engine)
+        self.messages = Messages(engine)
+        self.lists = Lists(engine)
+        self.keys = Keys(engine)
+        self.suppressions = Suppressions(engine)
+        self.webhooks = Webhooks(engine)
+
+    async def probe(self, now_ms: int) -> None:
+        """A write that proves that the store takes writes."""
+        await self.engine.write(dialect_of(self.engine, "probe").probe, [now_ms])
