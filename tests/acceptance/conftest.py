@@ -77,10 +77,10 @@ class Api:
             time.sleep(0.02)
 
 
-def start_server(data: Path, key: str) -> tuple[subprocess.Popen[str], str]:
-    """`tidings serve` with this live key; (process, URL)."""
+def start_server(data: Path, key: str, settings: str = "") -> tuple[subprocess.Popen[str], str]:
+    """`tidings serve` with this live key and more lines of `tidings.toml`; (process, URL)."""
     config = data.parent / f"{data.name}.toml"
-    config.write_text("[webhooks]\nallow_private = true\n")
+    config.write_text("[webhooks]\nallow_private = true\n" + settings)
     command = [str(Path(sys.executable).with_name("tidings")), "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
     with (data.parent / f"{data.name}.log").open("w") as log:
         process = subprocess.Popen(

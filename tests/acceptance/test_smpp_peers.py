@@ -163,7 +163,7 @@ async def test_no_answer_is_unknown_and_frees_the_window(node_peer: Path) -> Non
         assert [link.state for link in provider.links()] == ["up"]
 
 
-async def test_late_answers_are_counted_and_ignored(node_peer: Path) -> None:
+async def test_a_late_answer_makes_a_second_outcome(node_peer: Path) -> None:
     sink = RecordingSink()
     async with (
         node_smsc(node_peer, delay_ms=400) as smsc,
@@ -172,6 +172,7 @@ async def test_late_answers_are_counted_and_ignored(node_peer: Path) -> None:
         provider.submit([submission(provider, "a")])
         await until(lambda: provider.late_answers == 1)
         assert sink.outcome("a") == (PartUnknown("timeout"),)
+        await until(lambda: [o.parts for o in sink.done if o.late] == [(PartSent("1001"),)])
 
 
 async def test_enquire_link_keeps_and_ends_links(node_peer: Path) -> None:

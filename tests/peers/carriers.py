@@ -59,8 +59,8 @@ class RecordingSink:
         return [link.state for link in self.links]
 
     def outcome(self, attempt_id: str) -> tuple[PartOutcome, ...]:
-        """The parts' outcomes of an attempt; fails if there is not exactly one outcome."""
-        found = [o for o in self.done if o.attempt_id == attempt_id]
+        """The parts' outcomes of an attempt; fails if there is not exactly one outcome (late ones apart)."""
+        found = [o for o in self.done if o.attempt_id == attempt_id and not o.late]
         assert len(found) == 1, f"{attempt_id}: {len(found)} outcomes"
         return found[0].parts
 
@@ -78,6 +78,7 @@ def submission(
         to=to,
         data_coding=plan.data_coding,
         parts=plan.parts,
+        header=plan.header,
         **more,
     )
 

@@ -9,10 +9,14 @@ const options = Object.assign({
   system_id: 'perf',
   password: 'perf',
   delay_ms: 0,          // before submit_sm_resp
+  delay_refusals: false, // before one that refuses, too
   throttle_every: 0,    // every Nth submit_sm gets ESME_RTHROTTLED
   throttle_first: 0,    // the first N submit_sm get ESME_RTHROTTLED
   statuses: {},         // destination -> command_status
   silent: [],           // destinations that never get an answer
+  swallow: [],          // destinations whose answer is lost; the receipt comes all the same
+  echo_reference: false, // receipts carry the user_message_reference of the submit
+  states: {},           // message id -> message_state, for query_sm; others get ESME_RQUERYFAIL
   drop_after: 0,        // close the socket at the Nth submit_sm, unanswered
   receipts: 'after',    // after, before (its submit_sm_resp), none
   receipt_ms: 0,
@@ -55,6 +59,7 @@ function receipt(session, pdu, id) {
   deliver(session, {
     source_addr: pdu.destination_addr, source_addr_ton: 1, source_addr_npi: 1,
     destination_addr: pdu.source_addr, esm_class: 4, short_message: text,
+    ...(options.echo_reference ? { user_message_reference: pdu.user_message_reference } : {}),
   });
 }
 
@@ -79,10 +84,17 @@ function onSubmit(session, pdu) {
   let status = options.statuses[to] || 0;
   if (options.throttle_every && submits % options.throttle_every === 0) status = smpp.ESME_RTHROTTLED;
   if (submits <= options.throttle_first) status = smpp.ESME_RTHROTTLED;
-  if (status) return session.send(pdu.response({ command_status: status }));
+  if (status) {
+    const refuse = () => session.send(pdu.response({ command_status: status }));
+    return options.delay_refusals ? setTimeout(refuse, options.delay_ms) : refuse();
+  }
   ids += 1;
   const id = options.hex_ids ? ids.toString(16) : String(ids);
   const answer = () => session.send(pdu.response({ message_id: id }));
+  if (options.swallow.includes(to)) {
+    setTimeout(() => receipt(session, pdu, id), options.receipt_ms);
+    return say('swallowed', { id });
+  }
   if (options.receipts === 'before') receipt(session, pdu, id);
   if (options.delay_ms) setTimeout(answer, options.delay_ms); else answer();
   if (options.receipts === 'after') setTimeout(() => receipt(session, pdu, id), options.delay_ms + options.receipt_ms);
@@ -107,6 +119,12 @@ const server = smpp.createServer((session) => {
     session.on(`bind_${kind}`, (pdu) => onBind(session, pdu, kind));
   }
   session.on('submit_sm', (pdu) => onSubmit(session, pdu));
+  session.on('query_sm', (pdu) => {
+    const state = options.states[pdu.message_id];
+    say('query', { id: pdu.message_id, from: pdu.source_addr, ton: pdu.source_addr_ton });
+    session.send(pdu.response(state === undefined ? { command_status: smpp.ESME_RQUERYFAIL }
+      : { message_id: pdu.message_id, final_date: '', message_state: state, error_code: 7 }));
+  });
   session.on('enquire_link', (pdu) => {
     say('enquire_link', {});
     if (!options.ignore_enquire) session.send(pdu.response());

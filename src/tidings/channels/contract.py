@@ -23,6 +23,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     inbound: bool = False
     media: bool = False
     batch: bool = False
+    flash: bool = False  # `plan_flash` (`SpecialPlanner`)
+    binary: bool = False  # `plan_binary` (`SpecialPlanner`)
+    query: bool = False  # `query` (`Inquirer`)
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,4 +98,28 @@ class Provider(Protocol):
 
     def links(self) -> tuple[Link, ...]:
         """The state of every link."""
+        ...
+
+
+class SpecialPlanner(Protocol):
+    """A provider whose capabilities say `flash` or `binary`. Both are pure and raise what `Provider.plan` raises."""
+
+    def plan_flash(self, text: str) -> Segments:
+        """`text` as a message that the phone shows at once and does not keep."""
+        ...
+
+    def plan_binary(self, data: bytes, ports: tuple[int, int] | None) -> Segments:
+        """Octets, for the application behind `ports` (destination, source) if there are any."""
+        ...
+
+
+class Inquirer(Protocol):
+    """A provider whose capabilities say `query`."""
+
+    async def query(self, ref: str, sender: str | None, to: str | None = None) -> CarrierReceipt | None:
+        """What the carrier says of a part that it took as `ref`; None if it cannot or will not say.
+
+        To be handed on like any receipt; `to`, if known, only helps to find its attempt. Returns within the provider's
+        time-outs; never raises.
+        """
         ...

@@ -20,6 +20,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     concat_ref: int = 0  # one per destination, persistent; used where there are two parts or more
     valid_until_ms: int | None = None
     user_ref: int | None = None  # user_message_reference, 16 bits; may be echoed by the carrier
+    header: bytes = b""  # header elements of every part beside the concatenation: national tables, ports
 
 
 class PartSent(msgspec.Struct, frozen=True):
@@ -55,11 +56,15 @@ PartOutcome = PartSent | PartRefused | PartRetry | PartUnknown | PartExpired
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a submission: one part outcome for each part, in order. Exactly one per submission."""
+    """What came of a submission: one part outcome for each part, in order. Exactly one per submission.
+
+    `late`: a second one, for a submission that was reported with an unknown part and whose answers came after all.
+    """
 
     attempt_id: str
     parts: tuple[PartOutcome, ...]
     at_ms: int
+    late: bool = False
 
 
 ReceiptState = Literal["delivered", "undelivered", "pending"]
@@ -82,7 +87,7 @@ class CarrierReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InboundPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, or one part of one, that a person sent to us."""
+    """A message, or one part of one, that a person sent to us. With `data` (octets, no text) `text` is empty."""
 
     provider: str
     sender: str  # who wrote it
@@ -93,3 +98,5 @@ class InboundPart(msgspec.Struct, frozen=True, kw_only=True):
     part: int = 1
     dedup: str = ""  # what makes the delivery of this PDU the same as another one
     received_ms: int = 0
+    data: bytes | None = None
+    ports: tuple[int, int] | None = None  # destination, source: the application that the octets are for

@@ -34,6 +34,8 @@ OPEN_CONCATS: Final = 10_000
 WAITING: Final = 200_000
 SESSIONS: Final = 64
 RETRY_DELIVERY_S: Final = 1.0
+#: data_sm allows longer addresses; the deliver_sm of its receipt could not name them. Source: SMPP 3.4 §5.2.8, §5.2.9
+ADDRESS_OCTETS: Final = 20
 _STATES: Final[dict[State, MessageState]] = {
     "delivered": MessageState.DELIVERED,
     "undeliverable": MessageState.UNDELIVERABLE,
@@ -231,8 +233,10 @@ class SandboxSmsc:
         return session
 
     def _status(self, sm: Sm, behaviour: Behaviour, data: bytes, part: int) -> int:
-        if not sm.destination_addr:
+        if not 0 < len(sm.destination_addr) <= ADDRESS_OCTETS:
             return Status.ESME_RINVDSTADR
+        if len(sm.source_addr) > ADDRESS_OCTETS:
+            return Status.ESME_RINVSRCADR
         if self._answers:
             status = self._answers.popleft()
             if status:

@@ -91,7 +91,7 @@ def test_we_read_the_receipt_of_aiosmpplib() -> None:
     )
 
 
-@given(st.integers(1, 28 * 86_400))
+@given(st.integers(1, 30 * 86_400))
 def test_aiosmpplib_agrees_on_relative_times(seconds: int) -> None:
     assert aiosmpplib.SubmitSm.smpp_time_to_datetime(times.relative(seconds)) == dt.timedelta(seconds=seconds)
 

@@ -2,8 +2,8 @@
 
 What it promises: every submission has exactly one outcome; parts of one submission leave in order; the rate holds in
 every sliding second; a part past its `valid_until_ms` is never written; a carrier that throttles is waited for;
-receipts and messages are acknowledged only after the sink has them. An answer that comes after `response_timeout_s` is
-counted (`late_answers`) and otherwise ignored: its outcome has been told already.
+receipts and messages are acknowledged only after the sink has them. An answer that comes after `response_timeout_s`,
+over the same link, makes a second outcome that is marked `late` (and is counted in `late_answers`).
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
@@ -21,6 +22,7 @@ from tidings.channels.sms.smpp_errors import local_error, refusal_of, status_of
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
 from tidings.channels.sms.smpp_link import SmppLink
 from tidings.channels.sms.smpp_outbox import Item, Outbox
+from tidings.channels.sms.smpp_query import Inquiries
 from tidings.channels.sms.smpp_session import SmppSession
 from tidings.channels.sms.smpp_submit import SubmitWriter, encode_refusal
 from tidings.domain.attempt import (
@@ -38,7 +40,9 @@ from tidings.protocols.gsm.segments import Segments
 from tidings.protocols.smpp.pdu import SmppEncodeError
 from tidings.protocols.smpp.receipt import canonical_id
 
-CAPABILITIES: Final = Capabilities(channel="sms", level="gold", receipts=True, inbound=True, batch=True)
+CAPABILITIES: Final = Capabilities(
+    channel="sms", level="gold", receipts=True, inbound=True, batch=True, flash=True, binary=True
+)
 #: With a rate limit, no more is taken than leaves within this time: priority is decided late.
 CREDIT_S: Final = 0.05
 _log = structlog.get_logger("tidings.channels.sms.smpp")
@@ -57,8 +61,6 @@ def create(spec: ProviderSpec, sink: Sink) -> "SmppProvider":
 class SmppProvider:
     """See the module. All methods are called on the event loop's thread."""
 
-    capabilities = CAPABILITIES
-
     def __init__(
         self,
         spec: ProviderSpec,
@@ -70,13 +72,15 @@ class SmppProvider:
     ) -> None:
         self.name = spec.name
         self.config: Config = read_config(spec.name, spec.config)
+        self.capabilities = msgspec.structs.replace(CAPABILITIES, query=self.config.query_sm)
         self.pacer = Pacer(self.config.rate_per_s)
         self._sink = sink
         self._clock = clock
         self._monotonic = monotonic
         self._outbox = Outbox()
         self._writer = SubmitWriter(self.config)
-        reader = InboundReader(spec.name, self.config.default_alphabet, clock, monotonic)
+        self._inquiries = Inquiries(spec.name, self.config, self._writer, clock)
+        reader = InboundReader(spec.name, self.config.default_alphabet, clock, monotonic, self.config.zone)
         self._links = [self._link(kind, reader, random or Random()) for kind in self._kinds()]
         self._sessions: list[SmppSession] = []
         self._refused: list[Item] = []  # throttled in this tick, to be put back in order
@@ -134,6 +138,20 @@ class SmppProvider:
         """How `text` is encoded and cut for this carrier. Raises the typed errors of `protocols.gsm`."""
         return self._writer.plan(text)
 
+    def plan_flash(self, text: str) -> Segments:
+        """`text` as a message of class 0. Raises as `plan` does."""
+        return self._writer.plan_flash(text)
+
+    def plan_binary(self, data: bytes, ports: tuple[int, int] | None) -> Segments:
+        """8-bit data, for the application behind `ports` (destination, source). Raises as `plan` does."""
+        return self._writer.plan_binary(data, ports)
+
+    async def query(self, ref: str, sender: str | None, to: str | None = None) -> CarrierReceipt | None:
+        """What the carrier says of a part it took as `ref`; None without `query_sm`, without a link, or if it cannot say."""
+        if not self.config.query_sm or self._stopping:
+            return None
+        return await self._inquiries.ask(self._sessions, ref, sender, to)
+
     def submit(self, batch: Sequence[Submission]) -> None:
         """Queues the parts and writes what may be written now."""
         for submission in batch:
@@ -187,6 +205,8 @@ class SmppProvider:
         """The carrier answered a part."""
         if status == 0:
             self._count_answer()
+            if self.config.query_sm:
+                self._inquiries.style.saw(ref)
             self._outbox.settle(item, PartSent(canonical_id(ref) if ref else ""), self._clock())
             return
         row = status_of(status)
@@ -197,6 +217,11 @@ class SmppProvider:
         self._outbox.settle(item, refusal_of(status), self._clock())
         if row.meaning == "link":  # the carrier does not see a bound session: bind anew
             session.abort(row.code)
+
+    def answered_late(self, item: Item, status: int, ref: str) -> None:
+        """The carrier answered a part that had been told as unknown."""
+        outcome = refusal_of(status) if status else PartSent(canonical_id(ref) if ref else "")
+        self._outbox.settle_late(item, outcome, self._clock())
 
     def unanswered(self, items: Sequence[Item], reason: str) -> None:
         """These parts were written, and nobody knows what came of them."""

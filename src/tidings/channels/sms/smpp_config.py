@@ -1,11 +1,15 @@
 """The keys of a provider of type `sms.smpp`, checked once, with errors that name the key."""
 
+import datetime as dt
+import re
 import ssl
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from tidings.domain.errors import SettingsError
+from tidings.protocols.gsm.national import Language
 
 BindKind = Literal["transceiver", "transmitter", "receiver"]
 _TRANSMITTING = ("transceiver", "transmitter")
@@ -50,6 +54,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     validity: Literal["none", "relative", "absolute"] = "none"
     service_type: str = ""
     user_message_reference: bool = False
+    national_tables: tuple[Language, ...] = ()
+    query_sm: bool = False
+    receipt_timezone: str = "UTC"  # an IANA name, or an offset: +03:00
+
+    @property
+    def zone(self) -> dt.tzinfo:
+        """The zone of the dates in the carrier's receipts. Raises `ValueError`, `KeyError`, `OSError`."""
+        return _zone(self.receipt_timezone)
 
     @property
     def transmitting_binds(self) -> int:
@@ -121,7 +133,31 @@ def read_config(name: str, raw: dict[str, Any]) -> Config:
         raise SettingsError(f"provider {name}: `reconnect_max_s` must not be less than `reconnect_min_s`")
     if any(not 0 <= count <= 32 for count in config.binds.values()) or config.transmitting_binds == 0:
         raise SettingsError(f"provider {name}: `binds` needs a transceiver or a transmitter, and 32 of a kind at most")
+    _check_texts(name, config)
     return config
+
+
+def _check_texts(name: str, config: Config) -> None:
+    """What concerns the alphabet and the dates."""
+    if config.national_tables and (config.default_alphabet != "gsm" or config.concat == "payload"):
+        raise SettingsError(
+            f"provider {name}: `national_tables` needs `default_alphabet` gsm, and a `concat` other than payload"
+        )
+    try:
+        _ = config.zone
+    except (ValueError, KeyError, OSError):  # KeyError: no such zone; OSError: a folder of the zone database
+        raise SettingsError(
+            f"provider {name}: `receipt_timezone` must be an IANA name or an offset like +03:00, "
+            f"not {config.receipt_timezone!r}"
+        ) from None
+
+
+def _zone(text: str) -> dt.tzinfo:
+    offset = re.fullmatch(r"([+-])(\d\d):?([0-5]\d)", text)
+    if offset is None:
+        return ZoneInfo(text)
+    ahead = dt.timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+    return dt.timezone(ahead if offset[1] == "+" else -ahead)
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from tidings.domain.attempt import CarrierReceipt, InboundPart, ReceiptState
 from tidings.kit.clock import Clock
-from tidings.protocols.smpp.concat import Alphabet, concat_of, decode_text
+from tidings.protocols.smpp.concat import Alphabet, UserData, read_user_data
 from tidings.protocols.smpp.constants import DELIVER_SM, Tag, Ton
 from tidings.protocols.smpp.pdu import Sm, decode_data_sm, decode_sm
 from tidings.protocols.smpp.receipt import Receipt, id_candidates, is_receipt, parse_receipt
@@ -65,9 +65,15 @@ class InboundReader:
     """Reads what a provider's links receive. One for all links, since a resend may come over another one."""
 
     def __init__(
-        self, provider: str, alphabet: Alphabet, clock: Clock, monotonic: Callable[[], float] = time.monotonic
+        self,
+        provider: str,
+        alphabet: Alphabet,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        zone: dt.tzinfo = dt.UTC,
     ) -> None:
         self._provider = provider
+        self._zone = zone
         self._alphabet: Alphabet = alphabet
         self._clock = clock
         self._monotonic = monotonic
@@ -75,12 +81,13 @@ class InboundReader:
         self.unreadable_receipts = 0
 
     def read(self, command: int, sequence: int, body: bytes, session: Session) -> Inbound:
-        """Raises `SmppDecodeError`, whose `status` is what to answer with."""
+        """Raises `SmppDecodeError` (unreadable, or compressed text), whose `status` is what to answer with."""
         sm = decode_sm(body) if command == DELIVER_SM else decode_data_sm(body)
         if not is_receipt(sm):
+            found = read_user_data(sm, self._alphabet)
             inbound = Inbound(command, sequence, None)
             inbound.seen = self._remember(_digest(sm), session)
-            inbound.content = self._message(sm, inbound.seen.key)
+            inbound.content = self._message(sm, found, inbound.seen.key)
             return inbound
         receipt = parse_receipt(sm)
         if receipt is None:  # asking for it again would bring the same
@@ -111,18 +118,20 @@ class InboundReader:
             carrier_state="read" if read else receipt.state,
             error_code=receipt.error,
             user_ref=receipt.user_message_reference,
-            submit_at_ms=_ms(receipt.submit_at),
-            done_at_ms=_ms(receipt.done_at),
+            submit_at_ms=_ms(receipt.submit_at, self._zone),
+            done_at_ms=_ms(receipt.done_at, self._zone),
             received_ms=self._clock(),
         )
 
-    def _message(self, sm: Sm, key: str) -> InboundPart:
-        concat, data = concat_of(sm)
+    def _message(self, sm: Sm, found: UserData, key: str) -> InboundPart:
+        concat = found.concat
         return InboundPart(
             provider=self._provider,
             sender=_number(sm.source_addr, sm.source_addr_ton) or "",
             to=_number(sm.destination_addr, sm.dest_addr_ton) or "",
-            text=decode_text(data, sm.data_coding, self._alphabet),
+            text=found.text or "",
+            data=found.data if found.text is None else None,
+            ports=found.ports,
             concat_ref=concat.ref if concat else None,
             total=concat.total if concat else 1,
             part=concat.part if concat else 1,
@@ -177,6 +186,6 @@ def _number(address: bytes, ton: int) -> str | None:
     return digits
 
 
-def _ms(when: dt.datetime | None) -> int | None:
-    """The carrier's naive time, taken as UTC."""
-    return None if when is None else int(when.replace(tzinfo=dt.UTC).timestamp() * 1000)
+def _ms(when: dt.datetime | None, zone: dt.tzinfo) -> int | None:
+    """The carrier's naive time, in the zone that its account names."""
+    return None if when is None else int(when.replace(tzinfo=zone).timestamp() * 1000)

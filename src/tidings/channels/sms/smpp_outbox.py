@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from tidings.domain.attempt import Outcome, PartOutcome, PartRefused, PartRetry, Submission
+from tidings.domain.attempt import Outcome, PartOutcome, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANE_NUMBER, LANES, Lane
 
 OTP: Final = LANE_NUMBER["otp"]
@@ -109,6 +109,20 @@ class Outbox:
             opened.stopped = outcome
         if not opened.left:
             self._close(opened, now_ms)
+
+    def settle_late(self, item: Item, outcome: PartOutcome, now_ms: int) -> None:
+        """The answer to a part that was given up as unknown came after all.
+
+        Before the submission's outcome is told this is the part's outcome; after it, a second (`late`) outcome follows
+        once no part is unknown any more.
+        """
+        opened = item.open
+        if not isinstance(opened.outcomes[item.index], PartUnknown):
+            return
+        opened.outcomes[item.index] = outcome
+        parts = tuple(known for known in opened.outcomes if known is not None)
+        if not opened.left and not any(isinstance(known, PartUnknown) for known in parts):
+            self.done.append(Outcome(opened.submission.attempt_id, parts, now_ms, late=True))
 
     def _close(self, opened: Open, now_ms: int) -> None:
         self.open -= 1

@@ -27,6 +27,8 @@ from tidings.protocols.smpp.pdu import (
 INBOUND_HIGH: Final = 2_000
 INBOUND_LOW: Final = 500
 INBOUND_BATCH: Final = 500
+#: Parts whose answer may still come late: more than a carrier falls behind, and a few MB at most.
+GIVEN_UP_MAX: Final = 10_000
 #: An unsent buffer larger than this means that the carrier does not read; nothing more is written.
 WRITE_HIGH_BYTES: Final = 65_536
 
@@ -36,6 +38,10 @@ class Owner(Protocol):
 
     def answered(self, session: "SmppSession", item: Item, status: int, ref: str) -> None:
         """The carrier answered a submit."""
+        ...
+
+    def answered_late(self, item: Item, status: int, ref: str) -> None:
+        """The carrier answered a submit that had been told as unanswered."""
         ...
 
     def unanswered(self, items: Sequence[Item], reason: str) -> None:
@@ -67,6 +73,8 @@ class SmppSession(asyncio.Protocol):
         self.pending: dict[int, Item] = {}
         self.up = False
         self.late_answers = 0
+        self._given_up: dict[int, Item] = {}  # oldest first; their answers may still come over this link
+        self._queries: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self.ended_at: float | None = None
         self.closed: asyncio.Future[str] = self._loop.create_future()
         self._bulk = 0
@@ -152,6 +160,17 @@ class SmppSession(asyncio.Protocol):
         await asyncio.wait({reply, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         return reply.result() if reply.done() else None
 
+    async def query(self, body: bytes, timeout_s: float) -> tuple[int, bytes] | None:
+        """(command_status, body) of the answer to a query_sm; None if none came within `timeout_s`. Source: §4.8"""
+        sequence = self.next_sequence()
+        answer = self._queries[sequence] = self._loop.create_future()
+        self._write(pdu(c.QUERY_SM, 0, sequence, body))
+        try:
+            await asyncio.wait({answer}, timeout=timeout_s)
+            return answer.result() if answer.done() and not answer.cancelled() else None
+        finally:
+            self._queries.pop(sequence, None)
+
     def abort(self, reason: str) -> None:
         """Closes at once; parts on the wire are unanswered."""
         self._reason = reason
@@ -178,6 +197,9 @@ class SmppSession(asyncio.Protocol):
             self._reason = f"connection lost: {type(exc).__name__}"
         items = list(self.pending.values())
         self.pending.clear()
+        self._given_up.clear()
+        for query in self._queries.values():
+            query.cancel()
         self._bulk = 0
         self._out.clear()
         if not self.closed.done():
@@ -221,8 +243,12 @@ class SmppSession(asyncio.Protocol):
         elif command in (c.DELIVER_SM, c.DATA_SM):
             self._message_at = self._heard_at
             self._take(command, sequence, body)
+        elif sequence in self._queries and command in (c.QUERY_SM_RESP, c.GENERIC_NACK):
+            self._queries.pop(sequence).set_result(
+                (status if command == c.QUERY_SM_RESP else status or _UNKNOWN_ERROR, body)
+            )
         elif command == c.GENERIC_NACK:
-            self._answer(sequence, status or Status.ESME_RUNKNOWNERR, "")
+            self._answer(sequence, status or _UNKNOWN_ERROR, "")
         elif command == c.ENQUIRE_LINK:
             self._write(pdu(c.ENQUIRE_LINK_RESP, 0, sequence))
         elif command == c.ENQUIRE_LINK_RESP:
@@ -237,13 +263,16 @@ class SmppSession(asyncio.Protocol):
             self._reason = "unbound by the carrier"
             if self._transport is not None:
                 self._transport.close()
-        elif not command & c.RESP and command not in _IGNORED:
+        elif not command & c.RESP and command not in c.UNANSWERED:
             self._write(pdu(c.GENERIC_NACK, Status.ESME_RINVCMDID, sequence))
 
     def _answer(self, sequence: int, status: int, ref: str) -> None:
         item = self.pending.pop(sequence, None)
         if item is None:
             self.late_answers += 1
+            late = self._given_up.pop(sequence, None)
+            if late is not None:
+                self._owner.answered_late(late, status, ref)
             return
         self._bulk -= not item.otp
         self._owner.answered(self, item, status, ref)
@@ -290,6 +319,9 @@ class SmppSession(asyncio.Protocol):
             del self.pending[sequence]
             self._bulk -= not item.otp
             late.append(item)
+            self._given_up[sequence] = item
+        while len(self._given_up) > GIVEN_UP_MAX:
+            del self._given_up[next(iter(self._given_up))]
         if self.pending:
             oldest = next(iter(self.pending.values()))
             self._arm("response", oldest.written_at - limit, self._check_answers)
@@ -341,11 +373,10 @@ class SmppSession(asyncio.Protocol):
             self._transport.write(data)
 
 
+_UNKNOWN_ERROR: Final = int(Status.ESME_RUNKNOWNERR)
 _BIND: Final[dict[str, int]] = {
     "transceiver": c.BIND_TRANSCEIVER,
     "transmitter": c.BIND_TRANSMITTER,
     "receiver": c.BIND_RECEIVER,
 }
 _REPLIES: Final = frozenset({*(bind | c.RESP for bind in c.BINDS), c.UNBIND_RESP})
-#: Requests that want no answer: outbind and alert_notification. Source: SMPP 3.4 §4.1.7, §4.12.
-_IGNORED: Final = frozenset({c.OUTBIND, c.ALERT_NOTIFICATION})

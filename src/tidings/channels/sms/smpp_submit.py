@@ -8,17 +8,17 @@ from typing import Final
 from tidings.channels.sms.smpp_config import Config
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.message import MessageError
-from tidings.protocols.gsm import segments
+from tidings.protocols.gsm import segments, udh
+from tidings.protocols.gsm.national import in_order
 from tidings.protocols.gsm.segments import Segments
 from tidings.protocols.smpp import times
-from tidings.protocols.smpp.concat import parts_for
+from tidings.protocols.smpp.concat import UDHI, parts_for
 from tidings.protocols.smpp.constants import SUBMIT_SM, Npi, Tag, Ton
 from tidings.protocols.smpp.pdu import SmppEncodeError, c_octets, encode_tlvs
 
 _HEADER: Final = struct.Struct(">IIII").pack
 _SHORT_CODE_DIGITS: Final = 6
-_ONE_MESSAGE: Final = {0: 160}  # septets (or characters) alone by data_coding; octets else
-_ONE_MESSAGE_OCTETS: Final = 140
+_SEPTETS: Final = frozenset({0, 0x10})  # data_codings whose parts are septets (or characters); octets else
 
 
 class SubmitWriter:
@@ -26,14 +26,16 @@ class SubmitWriter:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._languages = in_order(config.national_tables)
         self._source = lru_cache(4096)(self._source_field)
 
     def segments_of(self, submission: Submission, index: int) -> int:
         """How many segments one part is on the air: more than one only where the carrier cuts (`payload`)."""
         if self._config.concat != "payload":
             return 1
-        size, alone = len(submission.parts[index]), _alone(submission.data_coding)
-        return 1 if size <= alone else -(-size // (alone - 7 if alone == 160 else alone - 6))
+        size, header = len(submission.parts[index]), len(submission.header)
+        alone, more = (_room(submission.data_coding, header, bits) for bits in (0, 8))
+        return 1 if size <= alone else -(-size // more)
 
     def pdu(self, submission: Submission, index: int, sequence: int, now_ms: int) -> bytes:
         """One part as a submit_sm. Raises `SmppEncodeError`, naming the field that does not fit."""
@@ -41,7 +43,7 @@ class SubmitWriter:
         if len(submission.parts) == 1:
             esm_class, data, tlvs = self._single(submission)
         else:
-            part = parts_for(submission.parts, config.concat, submission.concat_ref)[index]
+            part = parts_for(submission.parts, config.concat, submission.concat_ref, submission.header)[index]
             esm_class, data, tlvs = part.esm_class, part.short_message, encode_tlvs(part.tlvs)
         if config.user_message_reference and submission.user_ref is not None:
             tlvs += encode_tlvs({Tag.USER_MESSAGE_REFERENCE: (submission.user_ref & 0xFFFF).to_bytes(2, "big")})
@@ -60,10 +62,15 @@ class SubmitWriter:
         return _HEADER(16 + len(body), SUBMIT_SM, 0, sequence) + body
 
     def _single(self, submission: Submission) -> tuple[int, bytes, bytes]:
-        data = submission.parts[0]
-        if self._config.concat == "payload" and len(data) > _alone(submission.data_coding):
-            return 0, b"", encode_tlvs({Tag.MESSAGE_PAYLOAD: data})
-        return 0, data, b""
+        data, header = submission.parts[0], submission.header
+        esm_class = 0
+        if header:
+            esm_class, data = UDHI, udh.whole(header) + data
+        if self._config.concat == "payload" and len(submission.parts[0]) > _room(
+            submission.data_coding, len(header), 0
+        ):
+            return esm_class, b"", encode_tlvs({Tag.MESSAGE_PAYLOAD: data})
+        return esm_class, data, b""
 
     def plan(self, text: str) -> Segments:
         """How `text` is encoded and cut. With `payload` there is one part: the carrier cuts it."""
@@ -76,19 +83,41 @@ class SubmitWriter:
         elif default == "ucs2":
             plan = segments.plan(text, encoding="ucs2", ref_bits=bits)
         else:
-            plan = segments.plan(text, smart=config.smart, ref_bits=bits)
+            plan = segments.plan(text, smart=config.smart, ref_bits=bits, languages=self._languages)
             if default == "ascii" and plan.encoding == "gsm":
                 plan = _as_ascii(plan, bits)
-        if config.concat == "payload" and len(plan.parts) > 1:
+        return self._for_payload(plan)
+
+    def plan_flash(self, text: str) -> Segments:
+        """`text` as a message of class 0. Its data_coding names the alphabet, whatever the account's default is."""
+        config = self._config
+        bits = 16 if config.concat == "udh16" else 8
+        encoding = "ucs2" if config.default_alphabet == "ucs2" else "auto"
+        plan = segments.plan(text, encoding=encoding, smart=config.smart, ref_bits=bits, flash=True)
+        return self._for_payload(plan)
+
+    def plan_binary(self, data: bytes, ports: tuple[int, int] | None) -> Segments:
+        """Octets (data_coding 4), for the application behind `ports` (destination, source)."""
+        plan = segments.plan_binary(data, ref_bits=16 if self._config.concat == "udh16" else 8, ports=ports)
+        return self._for_payload(plan)
+
+    def _for_payload(self, plan: Segments) -> Segments:
+        if self._config.concat == "payload" and len(plan.parts) > 1:
             return _changed(plan, plan.encoding, (b"".join(plan.parts),))
         return plan
 
-    def _source_field(self, sender: str | None) -> bytes:
-        """service_type, source_addr_ton, source_addr_npi, source_addr."""
+    def source_of(self, sender: str | None) -> tuple[int, int, str]:
+        """(TON, NPI, address) of a sender, as this carrier wants them."""
         config = self._config
         ton, npi, address = _address(sender or "", plus=False)
         ton = config.source_ton if config.source_ton is not None else ton
         npi = config.source_npi if config.source_npi is not None else npi
+        return ton, npi, address
+
+    def _source_field(self, sender: str | None) -> bytes:
+        """service_type, source_addr_ton, source_addr_npi, source_addr."""
+        config = self._config
+        ton, npi, address = self.source_of(sender)
         service = c_octets("service_type", config.service_type, 6)
         return service + bytes((ton, npi)) + c_octets("source_addr", address, 21)
 
@@ -100,12 +129,13 @@ class SubmitWriter:
         return bytes((ton, npi)) + c_octets("destination_addr", address, 21)
 
     def _validity(self, submission: Submission, now_ms: int) -> bytes:
-        """validity_period with the time that remains. Source: SMPP 3.4 §7.1.1"""
+        """validity_period with the time that remains; over 30 days always absolute. Source: SMPP 3.4 §7.1.1"""
         mode, until_ms = self._config.validity, submission.valid_until_ms
         if mode == "none" or until_ms is None:
             return b"\0"
-        if mode == "relative":
-            return times.relative(max(1, (until_ms - now_ms) // 1000)).encode() + b"\0"
+        left_s = max(1, (until_ms - now_ms) // 1000)
+        if mode == "relative" and left_s <= times.RELATIVE_MAX_S:
+            return times.relative(left_s).encode() + b"\0"
         return times.absolute(dt.datetime.fromtimestamp(until_ms / 1000, dt.UTC)).encode() + b"\0"
 
 
@@ -127,8 +157,9 @@ def _address(address: str, *, plus: bool) -> tuple[int, int, str]:
     return Ton.INTERNATIONAL, Npi.ISDN, "+" + digits if plus else digits
 
 
-def _alone(data_coding: int) -> int:
-    return _ONE_MESSAGE.get(data_coding, _ONE_MESSAGE_OCTETS)
+def _room(data_coding: int, header_octets: int, ref_bits: int) -> int:
+    """What one segment holds: septets or octets."""
+    return segments.capacity("gsm" if data_coding in _SEPTETS else "binary", header_octets, ref_bits)
 
 
 def _as_ascii(plan: Segments, bits: int) -> Segments:
@@ -152,4 +183,5 @@ def _changed(plan: Segments, encoding: str, parts: tuple[bytes, ...]) -> Segment
         units=plan.units,
         text=plan.text,
         substitutions=plan.substitutions,
+        header=plan.header,
     )

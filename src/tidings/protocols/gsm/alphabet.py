@@ -6,7 +6,7 @@ Source: 3GPP TS 23.038 §6.2.1 (default alphabet), §6.2.1.1 (extension table).
 from typing import Final
 
 ESC: Final = 0x1B
-_BASIC: Final = (
+BASIC: Final = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
@@ -14,10 +14,10 @@ _EXTENSION: Final = {
     0x0A: "\f", 0x14: "^", 0x28: "{", 0x29: "}", 0x2F: "\\", 0x3C: "[", 0x3D: "~", 0x3E: "]", 0x40: "|", 0x65: "€",
 }  # fmt: skip
 #: Character → its septets as a latin-1 string (two for an extension character).
-_ENCODE: Final[dict[int, str]] = {ord(c): chr(n) for n, c in enumerate(_BASIC) if n != ESC} | {
+_ENCODE: Final[dict[int, str]] = {ord(c): chr(n) for n, c in enumerate(BASIC) if n != ESC} | {
     ord(c): chr(ESC) + chr(n) for n, c in _EXTENSION.items()
 }
-_DECODE: Final = dict(enumerate(_BASIC))
+_DECODE: Final = dict(enumerate(BASIC))
 _SEVEN_BITS: Final = bytes(n & 0x7F for n in range(256))
 _KNOWN: Final = frozenset(chr(n) for n in _ENCODE)
 _EXTENDED: Final = frozenset(_EXTENSION.values())

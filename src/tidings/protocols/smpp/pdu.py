@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from tidings.protocols.smpp.constants import Status
 
@@ -218,6 +218,11 @@ def decode_bind(body: bytes) -> Bind:
     )
 
 
+def encode_bind_resp(system_id: str, tlvs: Mapping[int, bytes] = _NO_TLVS) -> bytes:
+    """Body of a bind's answer. Raises SmppEncodeError. Source: §4.1.2"""
+    return c_octets("system_id", system_id, 16) + encode_tlvs(tlvs)
+
+
 def decode_bind_resp(body: bytes) -> tuple[str, Mapping[int, bytes]]:
     """(system_id of the SMSC, TLVs). An error answer may have no body."""
     head, _, rest = body.partition(b"\0")
@@ -305,6 +310,23 @@ def decode_data_sm(body: bytes) -> Sm:
         raise SmppDecodeError("body", "is cut off") from error
 
 
+def encode_data_sm(sm: Sm) -> bytes:
+    """Body of data_sm: the text is in the message_payload TLV. Raises SmppEncodeError. Source: §4.7.1"""
+    if sm.short_message:
+        raise SmppEncodeError("short_message", "data_sm has none; use message_payload")
+    return b"".join(
+        (
+            c_octets("service_type", sm.service_type, 6),
+            _octets("source_addr_ton", sm.source_addr_ton, sm.source_addr_npi),
+            c_octets("source_addr", sm.source_addr, 65),
+            _octets("dest_addr_ton", sm.dest_addr_ton, sm.dest_addr_npi),
+            c_octets("destination_addr", sm.destination_addr, 65),
+            _octets("esm_class", sm.esm_class, sm.registered_delivery, sm.data_coding),
+            encode_tlvs(sm.tlvs),
+        )
+    )
+
+
 def decode_message_id(body: bytes) -> bytes:
     """message_id of submit_sm_resp, deliver_sm_resp, data_sm_resp; b"" where the body is absent."""
     end = body.find(b"\0")
@@ -321,16 +343,49 @@ def encode_message_id(message_id: str) -> bytes:
     return c_octets("message_id", message_id, 65)
 
 
+class Query(NamedTuple):
+    """query_sm: what became of `message_id`, submitted with this source address. Source: §4.8.1"""
+
+    message_id: str
+    source_addr_ton: int
+    source_addr_npi: int
+    source_addr: str
+
+
+class QueryAnswer(NamedTuple):
+    """query_sm_resp: `final_date` is "" while the message has no final state. Source: §4.8.2"""
+
+    message_id: str
+    final_date: str
+    message_state: int
+    error_code: int
+
+
 def encode_query_sm(message_id: str, source_ton: int, source_npi: int, source: str) -> bytes:
     """Body of query_sm. Raises SmppEncodeError. Source: §4.8.1"""
     numbering = _octets("source_addr_ton", source_ton, source_npi)
     return c_octets("message_id", message_id, 65) + numbering + c_octets("source_addr", source, 21)
 
 
-def decode_query_resp(body: bytes) -> tuple[str, str, int, int]:
-    """(message_id, final_date, message_state, error_code). Raises SmppDecodeError."""
+def decode_query_sm(body: bytes) -> Query:
+    """Raises SmppDecodeError."""
+    message_id, at = _string(body, 0, "message_id", 66)
+    if len(body) < at + 2:
+        raise SmppDecodeError("source_addr_ton", "is missing")
+    source, _ = _string(body, at + 2, "source_addr", 65)
+    return Query(message_id.decode("latin-1"), body[at], body[at + 1], source.decode("latin-1"))
+
+
+def encode_query_resp(answer: QueryAnswer) -> bytes:
+    """Body of query_sm_resp. Raises SmppEncodeError. Source: §4.8.2"""
+    state = _octets("message_state", answer.message_state, answer.error_code)
+    return c_octets("message_id", answer.message_id, 65) + c_octets("final_date", answer.final_date, 17) + state
+
+
+def decode_query_resp(body: bytes) -> QueryAnswer:
+    """Raises SmppDecodeError."""
     message_id, at = _string(body, 0, "message_id", 66)
     final_date, at = _string(body, at, "final_date", 18)
     if len(body) < at + 2:
         raise SmppDecodeError("message_state", "is missing")
-    return message_id.decode("latin-1"), final_date.decode("latin-1"), body[at], body[at + 1]
+    return QueryAnswer(message_id.decode("latin-1"), final_date.decode("latin-1"), body[at], body[at + 1])

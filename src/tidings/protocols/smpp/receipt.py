@@ -53,6 +53,11 @@ class Receipt:
         return self.state not in ("enroute", "accepted")
 
 
+def state_of(number: int) -> State:
+    """The state of a message_state; "unknown" for a number that the specification does not name. Source: §5.2.28"""
+    return _BY_NUMBER.get(number, "unknown")
+
+
 def is_receipt(sm: Sm) -> bool:
     """By esm_class: a receipt (0x04) or an intermediate notification (0x20). Source: §5.2.12"""
     return bool(sm.esm_class & 0x24) or Tag.RECEIPTED_MESSAGE_ID in sm.tlvs

@@ -1,20 +1,26 @@
 """Times of SMPP: `YYMMDDhhmmsstnnp`. Source: SMPP 3.4 §7.1.1"""
 
 import datetime as dt
+from typing import Final
 
 
 class SmppTimeError(ValueError):
     """Not a time of §7.1.1."""
 
 
+#: The longest relative time: the field of days goes on to the month, and how long a month is nobody says.
+RELATIVE_MAX_S: Final = 30 * 86_400
+
+
 def relative(seconds: float) -> str:
-    """A relative time (`…000R`) of whole seconds, at least one, at most 99 days; from 30 days on as months of 30 days."""
-    left = min(max(1, int(seconds)), 99 * 86_400)
+    """A relative time (`…000R`) of whole seconds, at least one. Raises SmppTimeError over 30 days; use `absolute` there."""
+    left = max(1, int(seconds))
+    if left > RELATIVE_MAX_S:
+        raise SmppTimeError(f"{left} s: a relative time of at most 30 days says the same to everyone")
     days, left = divmod(left, 86_400)
     hours, left = divmod(left, 3_600)
     minutes, secs = divmod(left, 60)
-    months, days = divmod(days, 30)
-    return f"00{months:02}{days:02}{hours:02}{minutes:02}{secs:02}000R"
+    return f"0000{days:02}{hours:02}{minutes:02}{secs:02}000R"
 
 
 def absolute(when: dt.datetime) -> str:
