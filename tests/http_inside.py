@@ -113,7 +113,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         await webhooks.start()
         services = Services(
             store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
-            providers=node.providers, webhooks=webhooks,
+            providers=node.providers, webhooks=webhooks, callbacks=node,
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])
     finally:

@@ -24,6 +24,7 @@ from tidings.kit.limits import DRAIN_S
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.settings import Settings
+from tidings.smppd.server import SmppServer
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate as apply_steps
 from tidings.store.store import Store
@@ -83,15 +84,29 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
     wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
     node = Node(store, ring, wait=wait)
     webhooks = WebhookService(store, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
+    smpp = _smpp_server(settings, node)
     try:
         await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
         await webhooks.start()
+        if smpp is not None:
+            await smpp.start()
+            print(f"SMPP for customers at {smpp.host}:{smpp.port}", flush=True)
         await _http(node, webhooks, listener, shown)
     finally:
+        if smpp is not None:
+            await smpp.stop()
         await node.stop(DRAIN_S)
         await webhooks.stop()
         await sandbox.stop()
     return 0
+
+
+def _smpp_server(settings: Settings, node: Node) -> SmppServer | None:
+    if not settings.smpp_server.listen:
+        return None
+    return SmppServer(
+        settings.smpp_server, node.store, node.ring, node.bus, node.acceptor, node.control, node.now,
+    )  # fmt: skip
 
 
 async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]) -> None:
@@ -103,6 +118,7 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
         control=node.control,
         providers=node.providers,
         webhooks=webhooks,
+        callbacks=node,
         unready=lambda: _unready(node.store),
         gauges=lambda: _gauges(node),
         now=node.now,

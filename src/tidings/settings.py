@@ -11,6 +11,7 @@ import msgspec
 from tidings.channels.contract import ProviderSpec
 from tidings.domain.errors import SettingsError
 from tidings.kit.limits import UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.smppd.config import SmppServerSettings
 
 Role = Literal["all", "api", "worker", "media"]
 
@@ -42,6 +43,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     webhooks: WebhookSettings = WebhookSettings()
     delivery: DeliverySettings = DeliverySettings()
     sandbox: SandboxSettings = SandboxSettings()
+    smpp_server: SmppServerSettings = SmppServerSettings()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookSettings
     delivery: DeliverySettings
     sandbox: SandboxSettings
+    smpp_server: SmppServerSettings = SmppServerSettings()
     api_key: str | None = None
 
     @property
@@ -89,6 +92,7 @@ def load(
         webhooks=file.webhooks,
         delivery=file.delivery,
         sandbox=file.sandbox,
+        smpp_server=_smpp_server(file.smpp_server),
         api_key=api_key,
     )
 
@@ -110,6 +114,22 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise SettingsError(f"listen address {text!r} must be HOST:PORT, for example 127.0.0.1:8300")
     return host.strip("[]"), int(port)
+
+
+def _smpp_server(given: SmppServerSettings) -> SmppServerSettings:
+    """With TIDINGS_SMPP_LISTEN, TIDINGS_SMPP_TLS_CERT and TIDINGS_SMPP_TLS_KEY in place of what the file says."""
+    names = {"listen": "TIDINGS_SMPP_LISTEN", "tls_cert": "TIDINGS_SMPP_TLS_CERT", "tls_key": "TIDINGS_SMPP_TLS_KEY"}
+    told = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+    chosen = msgspec.structs.replace(given, **told)
+    if chosen.listen:
+        _address(chosen.listen)
+    if chosen.tls_key is not None and chosen.tls_cert is None:
+        raise SettingsError("smpp_server.tls_key is set without tls_cert: the listener would speak without TLS")
+    numbers = ("max_connections", "window", "rate_per_s", "bind_timeout_s", "enquire_link_s", "response_timeout_s")
+    for name in numbers:
+        if getattr(chosen, name) <= 0:
+            raise SettingsError(f"smpp_server.{name} must be more than 0")
+    return chosen
 
 
 def _network(text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from http_inside import Answer, Inside, inside
 
 #: Routes that need no key, on purpose.
-OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/errors", "/openapi.json"}
+OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/errors", "/openapi.json", "/callbacks/{provider}"}
 MARK = "only-for-the-owner"
 OWNERS_PHONE = "+15005550007"
 

@@ -38,9 +38,9 @@ async def test_out(node_peer: Path, tmp_path: Path, body: dict[str, Any], seen: 
 async def test_in(node_peer: Path, tmp_path: Path) -> None:
     async with node_smsc(node_peer) as smsc, running(smsc.port, tmp_path) as api:
         whole = {"from": ONE[1:], "to": "12345", "udh": "0605040b8423f0", "data_coding": 4}
-        await smsc.command("part", text="\x01\x7f", **whole)
-        for n, text in ((2, "CD"), (1, "AB")):
-            await smsc.command("part", **whole | {"udh": f"0500030702{n:02}"}, text=text)
+        await smsc.command("part", hex="017f", **whole)
+        for n, octets in ((2, "4344"), (1, "4142")):
+            await smsc.command("part", **whole | {"udh": f"0500030702{n:02}"}, hex=octets)
         async with asyncio.timeout(10):
             while len(found := (await get(api, "/v1/inbound"))["data"]) < 2:
                 await asyncio.sleep(0.02)

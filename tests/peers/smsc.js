@@ -142,7 +142,9 @@ const commands = {
   }),
   part: (line) => deliver(null, {
     source_addr: line.from, source_addr_ton: 1, source_addr_npi: 1, destination_addr: line.to, esm_class: 0x40,
-    data_coding: line.data_coding || 0, short_message: { udh: Buffer.from(line.udh, 'hex'), message: line.text },
+    data_coding: line.data_coding || 0, short_message: {
+      udh: Buffer.from(line.udh, 'hex'), message: line.hex === undefined ? line.text : Buffer.from(line.hex, 'hex'),
+    },
   }),
   drop: () => { for (const session of sessions) session.socket.destroy(); },
   unbind: () => { for (const session of sessions) session.unbind(() => session.close()); },

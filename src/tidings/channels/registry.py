@@ -1,7 +1,8 @@
 """Finds providers by entry point: group `tidings.providers`, name `channel.file`, value a module.
 
 A provider's module has `CAPABILITIES: Capabilities`, `Config` (the msgspec struct of its keys), `check(name, config)`
-that raises `SettingsError`, and `create(spec, sink) -> Provider`. Adding a provider edits nothing here.
+that raises `SettingsError`, and `create(spec, sink) -> Provider`. `OPERATOR_KEYS`, if it has it, names keys that only
+`tidings.toml` may hold (`check` refuses them in a provider declared over the API). Adding a provider edits nothing here.
 """
 
 from functools import cache
@@ -54,4 +55,8 @@ def create(spec: ProviderSpec, sink: Sink) -> Provider:
 
 def check(spec: ProviderSpec) -> None:
     """Raises `SettingsError` if `spec` cannot be used; opens nothing."""
-    find(spec.type).check(spec.name, spec.config)
+    module = find(spec.type)
+    for key in sorted(set(getattr(module, "OPERATOR_KEYS", ())) & set(spec.config)):
+        if spec.origin == "api":
+            raise SettingsError(f"provider {spec.name}: `{key}` can only be set by the operator, in tidings.toml")
+    module.check(spec.name, spec.config)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from tidings.channels import registry
+from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Provider, ProviderSpec, Sink
 from tidings.routing.choose import Candidate
 
@@ -29,6 +30,8 @@ class Fleet:
         self._sink = sink
         self._members: dict[str, Member] = {}
         self._paused: dict[str, ProviderSpec] = {}
+        self._leaving: dict[str, Member] = {}  # drained: what they sent is still being reported
+        self._resting: dict[str, Member] = {}  # made of paused ones, to read callbacks; never started
         self._candidates: list[Candidate] = []
 
     def member(self, name: str) -> Member | None:
@@ -42,6 +45,21 @@ class Fleet:
     def paused(self) -> list[ProviderSpec]:
         """Those that an operator has paused."""
         return list(self._paused.values())
+
+    def project(self, name: str) -> str:
+        """The project that a provider belongs to; empty for all of them, and for one that is gone."""
+        member = self._members.get(name) or self._leaving.get(name)
+        spec = member.spec if member is not None else self._paused.get(name)
+        return spec.project if spec is not None else ""
+
+    def taker(self, name: str) -> CallbackTaker | None:
+        """The provider of this name if its carrier may call us; a paused one too: it pauses sending, not receipts."""
+        member = self._members.get(name) or self._leaving.get(name)
+        if member is None and name in self._paused:
+            spec, member = self._paused[name], self._resting.get(name)
+            if member is None or member.spec is not spec:
+                member = self._resting[name] = Member(spec, registry.create(spec, self._sink))
+        return member.provider if member is not None and isinstance(member.provider, CallbackTaker) else None
 
     def candidates(self) -> Iterable[Candidate]:
         """What routing may choose from."""
@@ -64,12 +82,17 @@ class Fleet:
     async def remove(self, name: str, drain_s: float) -> ProviderSpec | None:
         """Drains and stops it."""
         member = self._members.pop(name, None)
+        self._resting.pop(name, None)
         self._refresh()
         if member is None:
             spec = self._paused.pop(name, None)
             self._refresh()
             return spec
-        await member.provider.stop(drain_s)
+        self._leaving[name] = member
+        try:
+            await member.provider.stop(drain_s)
+        finally:
+            del self._leaving[name]
         return member.spec
 
     async def stop(self, drain_s: float) -> None:

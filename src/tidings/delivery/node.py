@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from tidings.bus.local import LocalBus
+from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Link, ProviderSpec
 from tidings.delivery.accept import Acceptor
 from tidings.delivery.control import Control
@@ -63,6 +64,10 @@ class Node:
         await self.fleet.stop(drain_s)
         await self.dispatcher.stop()
 
+    def taker(self, provider: str) -> CallbackTaker | None:
+        """Who reads the callbacks of this provider's carrier."""
+        return self.fleet.taker(provider)
+
     # -- channels.contract.Sink
 
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
@@ -71,8 +76,7 @@ class Node:
 
     async def received(self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """See `Sink`."""
-        member = self.fleet.member(provider)
-        await self.receiver.received(member.spec.project if member else "", receipts, inbound)
+        await self.receiver.received(self.fleet.project(provider), receipts, inbound)
         self.bus.ring("events")
 
     def ready(self, provider: str) -> None:

@@ -80,15 +80,17 @@ class Receiver:
 
     def _whole(self, project: str, part: InboundPart) -> InboundRow:
         dedup = digest(f"{part.provider}|{part.dedup}") if part.dedup else new_id("ddp")
-        return self._row(project, part.provider, part.sender, part.to, part.text, part.received_ms, 1, 0, dedup=dedup)
+        return self._row(
+            project, part.provider, part.sender, part.to, part.text, part.received_ms, 1, 0, dedup=dedup, word=part.word
+        )
 
     def _row(
         self, project: str, provider: str, sender: str, to: str, text: str, received_ms: int, parts: int, missing: int, *,
-        dedup: str = "", of: tuple[str, str, str, int, int] | None = None,
+        dedup: str = "", of: tuple[str, str, str, int, int] | None = None, word: str | None = None,
     ) -> InboundRow:  # fmt: skip
         owner = new_id("msg")
-        word = " ".join(text.split()).strip(".! ").lower()
-        stop = "stop" if word in STOP_WORDS else "start" if word in START_WORDS else None
+        said = " ".join(text.split()).strip(".! ").lower()
+        stop = word or ("stop" if said in STOP_WORDS else "start" if said in START_WORDS else None)
         return InboundRow(
             id=owner,
             provider=provider,

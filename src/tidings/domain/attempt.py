@@ -100,3 +100,4 @@ class InboundPart(msgspec.Struct, frozen=True, kw_only=True):
     received_ms: int = 0
     data: bytes | None = None
     ports: tuple[int, int] | None = None  # destination, source: the application that the octets are for
+    word: Literal["stop", "start"] | None = None  # the carrier says that this is one, whatever the language

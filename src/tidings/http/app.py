@@ -11,7 +11,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp
 
 from tidings.domain.errors import Forbidden
-from tidings.http import docs, health
+from tidings.http import callbacks, docs, health
 from tidings.http.auth import Keys
 from tidings.http.edge import Edge, Load
 from tidings.http.messages_fast import FastMessages
@@ -24,7 +24,7 @@ from tidings.http.v1 import events, inbound, keys, messages, providers, receipts
 _log: Final = structlog.get_logger("tidings.http")
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
-    providers.router, keys.router, webhooks.router,
+    providers.router, keys.router, webhooks.router, callbacks.router,
 ]  # fmt: skip
 
 

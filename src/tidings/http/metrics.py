@@ -22,6 +22,7 @@ class Meter(Collector):
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, int], int] = {}
         self._latency: dict[tuple[str, str], list[float]] = {}
+        self._callbacks: dict[tuple[str, str], int] = {}
         self.gauges: Mapping[str, float] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -38,6 +39,10 @@ class Meter(Collector):
         timed[bisect_left(BOUNDS_S, taken_s)] += 1
         timed[-1] += taken_s
 
+    def count_callback(self, provider: str, result: str) -> None:
+        """One call of a carrier to a provider that there is: taken, forged, unreadable or not_kept."""
+        self._callbacks[provider, result] = self._callbacks.get((provider, result), 0) + 1
+
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
         requests = CounterMetricFamily(
@@ -46,6 +51,12 @@ class Meter(Collector):
         for (method, route, status), count in self._counts.items():
             requests.add_metric((method, route, str(status)), count)
         yield requests
+        callbacks = CounterMetricFamily(
+            "tidings_callbacks", "Calls of carriers by what came of them", labels=("provider", "result")
+        )
+        for counted, count in self._callbacks.items():
+            callbacks.add_metric(counted, count)
+        yield callbacks
         latency = HistogramMetricFamily(
             "tidings_http_request_seconds", "From the first byte to the last", labels=("method", "route")
         )

@@ -1,11 +1,13 @@
 """What the HTTP layer is given: everything behind the routes, handed over by the composition root (`service.py`)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tidings.bus.local import LocalBus
+from tidings.channels.callback import CallbackTaker
 from tidings.delivery.accept import Accepted, Want
+from tidings.domain.attempt import CarrierReceipt, InboundPart
 from tidings.domain.errors import RequestError
 from tidings.domain.message import Mode
 from tidings.domain.request import SendRequest
@@ -71,6 +73,18 @@ class ProviderAdmin(Protocol):
         ...
 
 
+class CallbackDesk(Protocol):
+    """Where carriers' callbacks go (`delivery.node.Node`)."""
+
+    def taker(self, provider: str) -> CallbackTaker | None:
+        """Who verifies and reads them; None if there is no such provider, or its carrier does not call."""
+        ...
+
+    async def received(self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
+        """Returns after the commit."""
+        ...
+
+
 async def _ready() -> list[str]:
     return []
 
@@ -90,6 +104,7 @@ class Services:
     control: Control
     providers: ProviderAdmin
     webhooks: WebhookService
+    callbacks: CallbackDesk | None = None
     unready: Callable[[], Awaitable[list[str]]] = _ready
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     now: Clock = field(default=wall_ms)

@@ -4,6 +4,7 @@ from typing import Final
 
 # -- the edge
 BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
+CALLBACK_BYTES: Final = 262_144  # a carrier that reports a hundred messages at once sends about 100 kB
 HEAD_TIMEOUT_S: Final = 20.0  # for a request's line and headers
 HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need

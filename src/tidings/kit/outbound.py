@@ -58,6 +58,27 @@ class Answer(msgspec.Struct, frozen=True):
         return self.status is not None and 200 <= self.status < 300
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer. Header names are in lower case; of a body that is too long, the beginning."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class NotSent(msgspec.Struct, frozen=True):
+    """No connection came about, so that nothing was written."""
+
+    reason: str
+
+
+class NoReply(msgspec.Struct, frozen=True):
+    """The request was written, or may have been, and no answer came."""
+
+    reason: str
+    timed_out: bool = False
+
+
 class Guard:
     """Which addresses may be dialled. `allow_private` opens private, loopback and shared ranges, `allow` any network."""
 
@@ -174,6 +195,31 @@ class Outbound:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Answer(None, _reason(error))
 
+    async def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, *, connect_s: float, timeout_s: float,
+        most_bytes: int,
+    ) -> Reply | NotSent | NoReply:  # fmt: skip
+        """One request with its whole answer. `url` is sent as it stands. Every failure is a value.
+
+        `connect_s` bounds the look-up, the connection and TLS; `timeout_s` all of it.
+        """
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(connect_s, timeout_s * 0.9))
+        try:
+            async with self._session.request(
+                method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                found = await _read_up_to(response.content, most_bytes)
+                if len(found) > most_bytes:
+                    response.close()
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, names, found[:most_bytes])
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            return NotSent("no connection in time" if isinstance(error, TimeoutError) else _reason(error))
+        except TimeoutError:
+            return NoReply("no answer in time", timed_out=True)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return NoReply(_reason(error))
+
     def _socket(self, info: Any) -> socket.socket:
         family, kind, proto, _, address = info
         if not self.guard.permits(str(address[0])):
@@ -192,6 +238,15 @@ async def _read_out(content: aiohttp.StreamReader) -> bool:
         if size > WEBHOOK_RESPONSE_BYTES:
             return False
     return True
+
+
+async def _read_up_to(content: aiohttp.StreamReader, most: int) -> bytes:
+    """The body, or somewhat more than `most` bytes of it."""
+    pieces, size = list[bytes](), 0
+    while size <= most and not content.at_eof():
+        pieces.append(await content.readany())
+        size += len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _reason(error: Exception) -> str:

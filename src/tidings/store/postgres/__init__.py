@@ -1,0 +1,1 @@
+"""PostgreSQL through asyncpg: several nodes on one database, group commit on each."""

@@ -1,0 +1,148 @@
+"""The simulation is worth what it finds: each protection is taken out once, and some seed must go red because of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from simulation.disk import SimEngine
+from simulation.run import play, stage, sweep_up
+from tidings.channels.sms import pacing
+from tidings.delivery import dispatch, pipeline, receive
+from tidings.domain.errors import StoreError
+from tidings.store.contract import Accepted, Begun
+from tidings.store.sqlite import accept, attempts, jobs, receipts, transitions
+
+SEEDS = 120
+Patch = pytest.MonkeyPatch
+
+
+def settle_forgets_to_store(patch: Patch) -> None:
+    patch.setattr(attempts, "settle", lambda connection, items: [None] * len(items))
+
+
+def lease_is_a_destructive_pop(patch: Patch) -> None:
+    """What a dead worker had taken is nobody's any more."""
+    never = jobs._TAKE.replace("due_ms = ?3", "due_ms = ?3 + 9000000000000")
+    patch.setattr(jobs, "_TAKE", never)
+    patch.setattr(jobs, "take_over", lambda connection, item: [0] * (len(item) if isinstance(item, list) else 1))
+    if hasattr(dispatch, "_take_over"):
+        patch.setattr(dispatch, "_take_over", lambda connection, items: items)
+
+
+def suppression_is_not_checked_again(patch: Patch) -> None:
+    start = attempts._CHECK.index("(select s.reason")
+    patch.setattr(
+        attempts, "_CHECK", attempts._CHECK[:start] + "null" + attempts._CHECK[attempts._CHECK.index("\nfrom") :]
+    )
+
+
+def unknown_is_sent_again_at_once(patch: Patch) -> None:
+    true = dispatch.settle
+
+    def hasty(*args: Any) -> Any:
+        settlement = true(*args)
+        if settlement.kind != "unknown":
+            return settlement
+        return msgspec.structs.replace(settlement, kind="retry", status="queued", due_ms=settlement.at_ms)
+
+    patch.setattr(dispatch, "settle", hasty)
+
+
+def attempt_is_stored_behind_the_wire(patch: Patch) -> None:
+    _answer_early(patch, "begin", lambda item: Begun("ok"))
+
+
+def accepted_before_the_commit(patch: Patch) -> None:
+    _answer_early(patch, "accept", lambda item: Accepted("new", item.id, item.status, item.channel, item.created_ms))
+
+
+def _answer_early(patch: Patch, name: str, answer: Callable[[Any], Any]) -> None:
+    true, late = SimEngine.write, set[asyncio.Task[Any]]()
+
+    async def write(self: SimEngine, fn: Any, items: list[Any]) -> list[Any]:
+        if fn.__name__ != name or not items or self.dead:
+            return await true(self, fn, items)
+        late.add(asyncio.get_running_loop().create_task(true(self, fn, items)))
+        return [answer(item) for item in items]
+
+    patch.setattr(SimEngine, "write", write)
+
+
+def any_status_may_follow_any(patch: Patch) -> None:
+    patch.setattr(transitions, "may_follow", lambda old, new: True)
+
+
+def keys_are_forgotten(patch: Patch) -> None:
+    patch.setattr(accept, "_known_keys", lambda connection, items, names: {})
+    patch.setattr(accept, "_IDEMPOTENCY", accept._IDEMPOTENCY.replace("insert", "insert or ignore"))
+
+
+def sequence_is_ignored(patch: Patch) -> None:
+    patch.setattr(accept, "_in_sequence", lambda connection, fresh, results: fresh)
+
+
+def validity_is_not_told(patch: Patch) -> None:
+    true = pipeline._submission
+    patch.setattr(pipeline, "_submission", lambda *a: msgspec.structs.replace(true(*a), valid_until_ms=None))
+
+
+def early_receipts_are_dropped(patch: Patch) -> None:
+    patch.setattr(receipts, "_park", lambda connection, item: None)
+
+
+def receipts_are_acknowledged_before_the_commit(patch: Patch) -> None:
+    true = receive.Receiver.received
+
+    async def careless(self: Any, *args: Any) -> None:
+        try:
+            await true(self, *args)
+        except StoreError:
+            return
+
+    patch.setattr(receive.Receiver, "received", careless)
+
+
+def pacer_lets_everything_through(patch: Patch) -> None:
+    patch.setattr(pacing.Pacer, "allow", lambda self, now: pacing.UNLIMITED)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "check"),
+    [
+        (settle_forgets_to_store, "at_rest"),
+        (lease_is_a_destructive_pop, "at_rest"),
+        (suppression_is_not_checked_again, "stop"),
+        (unknown_is_sent_again_at_once, "duplicates"),
+        (attempt_is_stored_behind_the_wire, "stop"),
+        (accepted_before_the_commit, "kept"),
+        (any_status_may_follow_any, "log_is_legal"),
+        (keys_are_forgotten, "kept"),
+        (sequence_is_ignored, "order"),
+        (validity_is_not_told, "validity"),
+        (early_receipts_are_dropped, "receipts"),
+        (receipts_are_acknowledged_before_the_commit, "receipts"),
+        (pacer_lets_everything_through, "rate"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else value,
+)
+def test_a_planted_bug_is_found(
+    sabotage: Callable[[Patch], None], check: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    stage(tmp_path)
+    sabotage(monkeypatch)
+    for seed in range(SEEDS):
+        found = play(seed, tmp_path).problems
+        if any(problem.startswith(f"{check}:") for problem in found):
+            break
+    else:
+        pytest.fail(f"{SEEDS} seeds are green with the protection taken out")
+    monkeypatch.undo()
+    assert not play(seed, tmp_path).problems, "this seed is red without the bug, too"
+    print(f"\n{sabotage.__name__}: found by seed {seed}")
+    sweep_up()
