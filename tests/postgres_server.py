@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 _USER = "postgres"
 _ROOT = os.name == "posix" and os.geteuid() == 0
@@ -73,7 +74,9 @@ class Server:
         until = time.monotonic() + _START_S
         while not self._ready():
             alive = self._process.poll() is None
-            assert alive and time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
+            told = (self.folder / "log").read_text()[-2000:]
+            assert alive, told
+            assert time.monotonic() < until, told
             time.sleep(0.05)
 
     def _ready(self) -> bool:
@@ -123,3 +126,10 @@ def running(*options: str) -> Iterator[Server]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One cluster for the session; `await server.database()` is a fresh database."""
+    with running() as server:
+        yield server

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tidings.commands import admin, doctor, messages, server
+from tidings.commands import admin, backup, doctor, loadtest, messages, server
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,9 @@ app.command()(server.demo)
 app.command()(messages.send)
 app.command()(messages.tail)
 app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(loadtest.loadtest)
 app.add_typer(admin.keys, name="keys")
 app.add_typer(admin.providers, name="providers")
 

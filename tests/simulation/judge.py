@@ -149,12 +149,14 @@ def _duplicates(found: Found) -> Iterator[str]:
     """`hold`: never twice. `resend`: once more for each answer that never came, and each crash with the attempt open."""
     attempts = {str(row[0]): str(row[1]) for row in found.attempts}
     again: Counter[str] = Counter(found.world.open_at_crash)
+    for attempt in (found.world.unknowns.keys() | found.world.outcomes.keys()) - attempts.keys():
+        yield f"{attempt} was on the wire and is nowhere in the store"
     for attempt, count in found.world.unknowns.items():
-        again[attempts[attempt]] += count
+        again[attempts.get(attempt, "")] += count
     partly: Counter[str] = Counter()
     for attempt, parts in found.world.outcomes.items():
         sent = sum(isinstance(part, PartSent) for part in parts)
-        partly[attempts[attempt]] += 0 < sent < len(parts)
+        partly[attempts.get(attempt, "")] += 0 < sent < len(parts)
     for id, _, _, on_unknown, *_ in found.messages.values():
         times: Counter[int] = Counter(submit.part for submit in found.by_message[id] if submit.carried)
         most = max(times.values(), default=0)

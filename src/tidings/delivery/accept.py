@@ -185,6 +185,11 @@ def _message(project: str, mode: Mode, want: Want, to: str, now_ms: int) -> Mess
         tags=tuple(request.tags),
         retry_of=want.retry_of,
         personal=Personal(
-            to=to, sender=request.sender, text=request.text, data=request.data, metadata=request.metadata
+            to=to,
+            sender=request.sender,
+            text=request.text,
+            content=request.content,
+            data=request.data,
+            metadata=request.metadata,
         ),
     )

@@ -55,6 +55,7 @@ class Control:
             channel=found.message.channel,
             sender=personal.sender,
             text=personal.text,
+            content=personal.content,
             data=personal.data,
             locale=found.message.locale,
             lane=found.message.lane,
@@ -89,10 +90,10 @@ class Control:
         if member is None:
             return answer
         try:
-            segments = member.provider.plan(text)
+            segments = stages.plan(message, text, member.provider)
         except stages.PLAN_ERRORS as error:
             raise InvalidRequest(str(error), code="unencodable") from error
-        answer["text"] = segments.text
+        answer["text"] = None if message.personal.text is None else segments.text
         answer["encoding"] = segments.encoding
         answer["parts"] = len(segments.parts)
         answer["units"] = segments.units
@@ -113,7 +114,7 @@ class Control:
 
 def _message(project: str, mode: Mode, request: SendRequest, to: str, now_ms: int) -> Message:
     due_ms = max(now_ms, millis(request.send_at) or 0)
-    personal = Personal(to=to, sender=request.sender, text=request.text, data=request.data)
+    personal = Personal(to=to, sender=request.sender, text=request.text, content=request.content, data=request.data)
     return Message(
         id="", project=project, mode=mode, channel="sms", lane=request.lane, created_ms=now_ms, due_ms=due_ms,
         personal=personal, valid_until_ms=millis(request.valid_until),

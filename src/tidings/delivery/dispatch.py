@@ -17,12 +17,12 @@ from tidings.delivery.fleet import Fleet, Member
 from tidings.delivery.job import Job, from_row
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.settle import UnknownWait, settle
-from tidings.domain.attempt import Outcome
+from tidings.domain.attempt import Outcome, PartUnknown
 from tidings.domain.errors import StoreError
 from tidings.domain.message import LANES, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import LEASE_BATCH, LEASE_S, SWEEP_S
+from tidings.kit.limits import DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.routing.choose import candidates
 from tidings.store.contract import LeaseAsk, Settlement
@@ -68,6 +68,7 @@ class Dispatcher:
         self.owner = new_id("wrk")
         self._lanes: dict[str, _Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
+        self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
         self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settlements: list[Settlement] = []
@@ -168,15 +169,27 @@ class Dispatcher:
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
         """Outcomes of submissions; settled in the next commit."""
         for outcome in batch:
-            flying = self._flying.pop(outcome.attempt_id, None)
-            if flying is None:
-                _log.error("an outcome for no submission", extra={"attempt_id": outcome.attempt_id})
-                continue
-            self._settlements.append(settle(flying[0], provider, outcome, self._wait, self._rng))
+            job = self._landed(outcome)
+            if job is not None:
+                self._settlements.append(settle(job, provider, outcome, self._wait, self._rng))
         if self._settling is None and self._settlements:
             self._settling = self._spawn(self._settle())
 
     # -- inside
+
+    def _landed(self, outcome: Outcome) -> Job | None:
+        """Whose outcome it is. What is unknown is remembered for a while: its answer may still come."""
+        if outcome.late:
+            return self._doubted.pop(outcome.attempt_id, None)
+        flying = self._flying.pop(outcome.attempt_id, None)
+        if flying is None:
+            _log.error("an outcome for no submission", extra={"attempt_id": outcome.attempt_id})
+            return None
+        if any(isinstance(part, PartUnknown) for part in outcome.parts):
+            self._doubted[outcome.attempt_id] = flying[0]
+            if len(self._doubted) > DOUBTED:
+                del self._doubted[next(iter(self._doubted))]
+        return flying[0]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -233,7 +246,7 @@ class Dispatcher:
             state.backlog = True  # a lane was cut off by its room: it may hold more
         batch = [from_row(self._ring, row) for row in leased]
         if not batch:
-            return state.backlog
+            return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
         for job in batch:
             state.after[LANES.index(job.message.lane)] = job.message.project
         state.pending += len(batch)

@@ -12,6 +12,7 @@ from tidings.delivery.accept import Acceptor
 from tidings.delivery.control import Control
 from tidings.delivery.dispatch import Dispatcher
 from tidings.delivery.fleet import Fleet
+from tidings.delivery.inquire import Inquiry
 from tidings.delivery.providers import ProviderAdmin
 from tidings.delivery.receive import Receiver
 from tidings.delivery.settle import UnknownWait
@@ -45,7 +46,7 @@ class Node:
         self.control = Control(store, ring, self.fleet, now)
         self.receiver = Receiver(store, ring)
         self.providers = ProviderAdmin(store, ring, self.fleet, self.dispatcher, now)
-        self._sweeper = Sweeper(store, self.receiver, self.bus, now)
+        self._sweeper = Sweeper(store, self.receiver, Inquiry(store, self.fleet, self.received), self.bus, now)
         self._sweep: asyncio.Task[None] | None = None
 
     async def start(self, specs: list[ProviderSpec]) -> None:

@@ -141,6 +141,7 @@ def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
         sender=message.personal.sender,
         data_coding=item.segments.data_coding,
         parts=item.segments.parts,
+        header=item.segments.header,
         concat_ref=concat_ref,
         valid_until_ms=message.valid_until_ms,
         user_ref=begin.user_ref,

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from tidings.domain.attempt import CarrierReceipt, InboundPart
 from tidings.domain.message import Personal
+from tidings.domain.sms import SmsContent
 from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing, digest
 from tidings.store.contract import InboundPartRow, InboundRow, ReceiptRow
@@ -60,50 +63,64 @@ class Receiver:
 
     def _part(self, part: InboundPart) -> InboundPartRow:
         owner = f"{part.provider}:{part.concat_ref}:{part.part}"
-        sealed = self._ring.seal(encode_personal(Personal(to=part.to, sender=part.sender, text=part.text)), owner)
+        sealed = self._ring.seal(encode_personal(_personal(part)), owner)
         return InboundPartRow(
             part.provider, self._ring.lookup(part.sender), self._ring.lookup(part.to), part.concat_ref or 0, part.total,
             part.part, self._ring.current, sealed, part.received_ms,
+            digest(f"{part.provider}|{part.dedup}") if part.dedup else "",
         )  # fmt: skip
 
     async def _join(self, project: str, row: InboundPartRow, found: list[tuple[object, ...]]) -> None:
         pieces = [
             personal(self._ring, f"{row.provider}:{row.ref}:{part[0]}", str(part[1]), str(part[2])) for part in found
         ]
-        text = "".join(piece.text or "" for piece in pieces)
-        first = pieces[0]
         item = self._row(
-            project, row.provider, first.sender or "", first.to, text, row.received_ms, row.total, row.total - len(found),
+            project, row.provider, _joined(pieces), row.received_ms, row.total, row.total - len(found),
             of=(row.provider, row.from_hash, row.to_hash, row.ref, row.total),
         )  # fmt: skip
         await self._store.inbound.receive([item])
 
     def _whole(self, project: str, part: InboundPart) -> InboundRow:
         dedup = digest(f"{part.provider}|{part.dedup}") if part.dedup else new_id("ddp")
-        return self._row(
-            project, part.provider, part.sender, part.to, part.text, part.received_ms, 1, 0, dedup=dedup, word=part.word
-        )
+        return self._row(project, part.provider, _personal(part), part.received_ms, 1, 0, dedup=dedup, word=part.word)
 
     def _row(
-        self, project: str, provider: str, sender: str, to: str, text: str, received_ms: int, parts: int, missing: int, *,
+        self, project: str, provider: str, what: Personal, received_ms: int, parts: int, missing: int, *,
         dedup: str = "", of: tuple[str, str, str, int, int] | None = None, word: str | None = None,
     ) -> InboundRow:  # fmt: skip
         owner = new_id("msg")
-        said = " ".join(text.split()).strip(".! ").lower()
+        said = " ".join((what.text or "").split()).strip(".! ").lower()
         stop = word or ("stop" if said in STOP_WORDS else "start" if said in START_WORDS else None)
         return InboundRow(
             id=owner,
             provider=provider,
             provider_project=project,
-            from_hash=self._ring.lookup(sender),
-            to_hash=self._ring.lookup(to),
+            from_hash=self._ring.lookup(what.sender or ""),
+            to_hash=self._ring.lookup(what.to),
             parts=parts,
             missing=missing,
             received_ms=received_ms,
             key_id=self._ring.current,
-            sealed=self._ring.seal(encode_personal(Personal(to=to, sender=sender, text=text)), owner),
+            sealed=self._ring.seal(encode_personal(what), owner),
             stop=stop,
             dedup=dedup,
             events=(new_id("evt"), new_id("evt"), new_id("evt")),
             of=of,
         )
+
+
+def _personal(part: InboundPart) -> Personal:
+    if part.data is None:
+        return Personal(to=part.to, sender=part.sender, text=part.text)
+    destination, source = part.ports or (None, None)
+    content = SmsContent(data=part.data.hex(), destination_port=destination, source_port=source)
+    return Personal(to=part.to, sender=part.sender, content=msgspec.to_builtins(content))
+
+
+def _joined(pieces: list[Personal]) -> Personal:
+    """Parts in order as one: octets where the first part holds octets, with its ports."""
+    first = pieces[0]
+    if first.content is None:
+        return Personal(to=first.to, sender=first.sender, text="".join(piece.text or "" for piece in pieces))
+    data = "".join((piece.content or {}).get("data", "") for piece in pieces)
+    return Personal(to=first.to, sender=first.sender, content=first.content | {"data": data})

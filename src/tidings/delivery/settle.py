@@ -92,4 +92,5 @@ def _settlement(
         status=status,
         due_ms=due_ms,
         event=new_id("evt"),
+        late=outcome.late,
     )

@@ -1,9 +1,10 @@
 """The stages between the lease and the wire. Each is one function over one message; none calls another."""
 
-from typing import Protocol
-
+from tidings.channels.contract import Provider
+from tidings.channels.sms.content import plan_content
 from tidings.delivery.job import Job, Prepared
 from tidings.domain.message import Message, MessageError
+from tidings.domain.sms import read_sms
 from tidings.policy.decide import Decision, decide
 from tidings.protocols.gsm.alphabet import GsmEncodeError
 from tidings.protocols.gsm.segments import SegmentError, Segments
@@ -13,20 +14,12 @@ from tidings.templates.render import TemplateError, render
 PLAN_ERRORS = (GsmEncodeError, SegmentError)
 
 
-class Planner(Protocol):
-    """The provider's pure part: how it would cut a text."""
-
-    def plan(self, text: str) -> Segments:
-        """Raises the typed errors of `protocols.gsm`."""
-        ...
-
-
 def render_text(message: Message) -> str | MessageError:
     """The text as it leaves: literal, or Liquid where the request had `data`."""
     personal = message.personal
-    text = personal.text or ""
-    if personal.data is None:
-        return text
+    text = personal.text
+    if personal.data is None or text is None:
+        return text or ""
     try:
         rendered = render(text, personal.data)
     except TemplateError as error:
@@ -41,10 +34,16 @@ def decide_now(job: Job, now_ms: int) -> Decision:
     return decide(job.message, now_ms)
 
 
-def prepare(job: Job, text: str, provider: Planner) -> Prepared | MessageError:
+def plan(message: Message, text: str, provider: Provider) -> Segments:
+    """How the provider will encode and cut what the message says. Pure. Raises PLAN_ERRORS."""
+    content = message.personal.content
+    return provider.plan(text) if content is None else plan_content(provider, text, read_sms(content))
+
+
+def prepare(job: Job, text: str, provider: Provider) -> Prepared | MessageError:
     """The text cut into parts as the provider sends them. Nothing is replaced by `?`, nothing cut off."""
     try:
-        segments = provider.plan(text)
+        segments = plan(job.message, text, provider)
     except PLAN_ERRORS as error:
         return MessageError(code="unencodable", detail=str(error), spec="3GPP TS 23.038")
     return Prepared(job=job, segments=segments, encoding=segments.encoding)

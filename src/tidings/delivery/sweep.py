@@ -6,6 +6,7 @@ import logging
 import msgspec
 
 from tidings.bus.local import LocalBus
+from tidings.delivery.inquire import Inquiry
 from tidings.delivery.receive import Receiver
 from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
@@ -24,7 +25,9 @@ _EXPIRED = msgspec.json.encode(
 class Sweeper:
     """One task; each turn is a few cheap reads, and writes only where something is due."""
 
-    def __init__(self, store: Store, receiver: Receiver, bus: LocalBus, now: Clock) -> None:
+    def __init__(self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: LocalBus, now: Clock) -> None:
+        self._inquiry = inquiry
+        self._asking: asyncio.Task[int] | None = None
         self._store, self._receiver, self._bus, self._now = store, receiver, bus, now
 
     async def run(self) -> None:
@@ -52,6 +55,14 @@ class Sweeper:
         late = await self._store.overdue.find(before_ms, now_ms)
         if late.upto > late.cursor:
             await self._store.overdue.record(late)
+        if late.messages and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._inquiry.ask(late.messages), name="ask for overdue receipts")
+            self._asking.add_done_callback(_asked)
         if any(expired) or flushed or late.messages:
             self._bus.ring("events")
         return len(due) == EXPIRE_BATCH
+
+
+def _asked(task: asyncio.Task[int]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.warning("cannot ask for overdue receipts: %s", task.exception())

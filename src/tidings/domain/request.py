@@ -9,6 +9,7 @@ import phonenumbers
 
 from tidings.domain.errors import FieldError
 from tidings.domain.message import Fallback
+from tidings.domain.sms import sms_problems
 from tidings.kit import limits
 
 
@@ -111,9 +112,8 @@ def _check_content(request: SendRequest) -> list[FieldError]:
         detail = "templates are not available yet; give `text`, with `data` for Liquid"
         found.append(FieldError(pointer="/template", code="unsupported", detail=detail))
     if request.content is not None:
-        detail = "an SMS has no typed content; give `text`"
-        found.append(FieldError(pointer="/content", code="unsupported", detail=detail))
-    if request.text is None and not found:
+        found += sms_problems(request.content, request.text)
+    if request.text is None and not found and not (request.content and "data" in request.content):
         found.append(FieldError(pointer="/text", code="required", detail="an SMS needs `text`"))
     found += _too_long("/text", request.text, limits.TEXT_CHARS)
     if request.text is not None and not request.text.isascii() and any("\ud800" <= c <= "\udfff" for c in request.text):

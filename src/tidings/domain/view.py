@@ -51,6 +51,7 @@ def message_view(stored: StoredMessage) -> dict[str, Any]:
         "to": personal.to,
         "from": personal.sender,
         "text": personal.text,
+        "content": personal.content,
         "template": message.template,
         "class": message.lane,
         "status": message.status,

@@ -100,6 +100,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     sender: str | None = msgspec.field(name="from")
     text: str | None
+    content: dict[str, Any] | None  # in place of a text, or beside it: flash, data (hex), ports
     template: str | None
     lane: str = msgspec.field(name="class")
     status: MessageStatus
@@ -148,6 +149,7 @@ class InboundView(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = msgspec.field(name="from")
     to: str
     text: str | None
+    content: dict[str, Any] | None  # octets in place of a text: `data` (hex), with the ports they came for
     in_reply_to: str | None
     parts: int
     missing_parts: int
@@ -243,7 +245,8 @@ def inbound_view(item: StoredInbound) -> dict[str, Any]:
     """An inbound message as the API shows it."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to,
-        "text": item.text, "in_reply_to": item.in_reply_to, "parts": item.parts, "missing_parts": item.missing,
+        "text": item.text, "content": item.content, "in_reply_to": item.in_reply_to,
+        "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip
 

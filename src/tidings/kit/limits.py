@@ -47,6 +47,7 @@ UNKNOWN_WAIT_OTP_S: Final = 10
 UNKNOWN_WAIT_S: Final = 900
 UNKNOWN_MATCH_S: Final = 120
 RECEIPT_KEPT_S: Final = 7 * 86_400  # unmatched ones: longer than any carrier tries to deliver
+DOUBTED: Final = 20_000  # unknown outcomes of this process whose late answer can still settle them, ~1 kB each
 SWEEP_S: Final = 0.5  # a lost doorbell costs one of these
 EXPIRE_BATCH: Final = 1_000
 RECEIPT_OVERDUE_S: Final = 72 * 3_600

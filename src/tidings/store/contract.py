@@ -119,6 +119,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None  # what the message becomes
     due_ms: int = 0  # of the next try (retry) or of the end of the wait (unknown)
     event: str = ""
+    late: bool = False  # the answer to an attempt that was settled as unknown before
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +180,7 @@ class InboundPartRow(msgspec.Struct, frozen=True, array_like=True):
     key_id: str
     sealed: str
     received_ms: int
+    dedup: str = ""  # what makes the delivery of this part the same as another one
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """The delivery path's operations on the store: accepting, leasing, attempts, receipts, inbound, sweeps."""
 
+from collections.abc import Sequence
+
 from tidings.store.contract import (
     Accepted,
     Begin,
@@ -129,6 +131,10 @@ class Overdue(Aggregate):
     async def find(self, before_ms: int, now_ms: int) -> Late:
         """Sent before `before_ms` and still without a final receipt."""
         return await self._engine.read(lambda c: self._sql.find(c, before_ms, now_ms))
+
+    async def questions(self, messages: Sequence[tuple[str, str]]) -> list[tuple[str, str, str | None]]:
+        """(provider, its id, sender) of every part of these (project, message) that no receipt has ended."""
+        return await self._engine.read(lambda c: self._sql.questions(c, messages))
 
     async def record(self, late: Late) -> None:
         """Writes a `receipt_overdue` event for each, with the cursor."""

@@ -1,5 +1,7 @@
 """What is asked of the lists, and what they are made of."""
 
+from typing import Any
+
 import msgspec
 
 from tidings.domain.view import StoredMessage
@@ -42,6 +44,7 @@ class StoredInbound(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None
     to: str
     text: str | None
+    content: dict[str, Any] | None  # in place of a text: see `domain.sms.SmsContent`
     in_reply_to: str | None
     parts: int
     missing: int

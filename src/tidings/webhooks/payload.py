@@ -42,7 +42,8 @@ def _inbound(item: StoredInbound) -> dict[str, Any]:
     """A received message, in the words of a message."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to or None,
-        "text": item.text, "in_reply_to": item.in_reply_to, "parts": item.parts, "missing_parts": item.missing,
+        "text": item.text, "content": item.content, "in_reply_to": item.in_reply_to,
+        "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip
 

@@ -53,6 +53,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     to: str | None = None
     sender: str | None = msgspec.field(name="from", default=None)
     text: str | None = None
+    content: dict[str, Any] | None = None
     template: str | None = None
     lane: str | None = msgspec.field(name="class", default=None)
     reference: str | None = None
@@ -203,6 +204,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = "sms"
     sender: str | None = msgspec.field(name="from", default=None)
     text: str | None = None
+    content: dict[str, Any] | None = None
     provider: str | None = None
     in_reply_to: str | None = None
     parts: int = 1

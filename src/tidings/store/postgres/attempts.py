@@ -126,7 +126,9 @@ _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "un
 async def settle(session: Session, items: list[Settlement]) -> list[None]:
     """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
     await locks.expect_receipts(session, {item.provider for item in items})
+    unknown = {(item.provider, item.to_hash) for item in items if item.kind == "unknown"}
     keys = [(item.project, item.message) for item in items]
+    keys += await receipts.may_speak_of(session, unknown)
     # who settles a waiting job writes it: its lock is taken in order before, for a lease may be looking at it
     waits = any(item.kind == "unknown" or item.status == "queued" for item in items)
     locked = await (jobs.hold(session, keys) if waits else transitions.lock(session, keys))
@@ -142,9 +144,7 @@ async def settle(session: Session, items: list[Settlement]) -> list[None]:
     await transitions.apply(session, [_change(item) for item in items if item.status is not None], locked)
     await _settle_jobs(session, items)
     await receipts.apply_parked(session, [row[:3] for row in refs], locked)
-    unknown = {(item.provider, item.to_hash) for item in items if item.kind == "unknown"}
-    if unknown:
-        await receipts.match_parked_unknown(session, unknown)
+    await receipts.match_parked_unknown(session, unknown, locked)
     return [None] * len(items)
 
 

@@ -22,7 +22,7 @@ import asyncpg
 from tidings.domain.errors import StoreError, StoreFull
 from tidings.kit.limits import STORE_GROUP_ITEMS
 from tidings.store.postgres import log
-from tidings.store.postgres.link import CROSSED, LOST, Link, Raw, connect, store_error
+from tidings.store.postgres.link import CROSSED, LOST, Link, Raw, lost, store_error
 from tidings.store.postgres.session import HeldBack, Session
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _READERS: Final = 4
 _PATIENCE_S: Final = 10.0  # a restart of the server takes a second or five
 _CROSSED_TRIES: Final = 6
 _HELD_S: Final = (0.001, 0.002, 0.004, 0.008, 0.016)  # a neighbour's commit takes milliseconds
-_OLDEST: Final = 140_000  # PostgreSQL 14
+_AGAIN_S: Final = 0.05  # before a transaction is run again on a new connection
 
 
 class CommitUnknown(StoreError):
@@ -74,9 +74,8 @@ class PostgresEngine:
         `patience_s`: how long a call waits for a server that is away. Raises StoreError.
         """
         engine = cls(url, writers=writers, readers=readers, patience_s=patience_s)
-        raw = await engine._writers[0].raw(time.monotonic() + patience_s)
         try:
-            await check(raw)
+            await engine._writers[0].raw(time.monotonic() + patience_s)
         except BaseException:
             await engine.close()
             raise
@@ -129,12 +128,13 @@ class PostgresEngine:
                     await raw.execute("rollback")
             except HeldBack:
                 raise
-            except LOST as error:
+            except Exception as error:
+                if not lost(error, raw):
+                    raise _told(error)  # noqa: B904 - it has its cause
                 link.drop()
                 if time.monotonic() >= until:
-                    raise store_error(error) from error
-            except asyncpg.PostgresError as error:
-                raise store_error(error) from error
+                    raise _told(error)  # noqa: B904 - it has its cause
+                await asyncio.sleep(_AGAIN_S)
             except BaseException:  # a caller who went away in the middle: the connection's state is unknown
                 link.drop()
                 raise
@@ -205,14 +205,15 @@ class PostgresEngine:
             except CROSSED as error:
                 crossed += 1
                 if crossed == _CROSSED_TRIES:
-                    raise store_error(error) from error
+                    raise _told(error)  # noqa: B904 - it has its cause
                 await asyncio.sleep(0.002 * 2**crossed)
-            except LOST as error:
+            except Exception as error:
+                if isinstance(error, CommitUnknown) or not lost(error, raw):
+                    raise _told(error)  # noqa: B904 - it has its cause
                 link.drop()
                 if time.monotonic() >= until:
-                    raise store_error(error) from error
-            except Exception as error:
-                raise store_error(error) from error
+                    raise _told(error)  # noqa: B904 - it has its cause
+                await asyncio.sleep(_AGAIN_S)
 
     async def _transaction(
         self, link: Link, raw: Raw, fn: WriteFn, group: list[_Write], until: float
@@ -224,14 +225,14 @@ class PostgresEngine:
             results = await fn(session, items)
             await log.append(session)
             xid = await raw.fetchval("select pg_current_xact_id_if_assigned()::text")
-        except LOST:
-            raise
         except BaseException:
             await _roll_back(link, raw)
             raise
         try:
             await raw.execute("commit")
-        except LOST as error:
+        except Exception as error:
+            if not lost(error, raw):
+                raise
             link.drop()
             if xid is not None and not await self._committed(link, xid, error):
                 raise asyncpg.ConnectionDoesNotExistError("the server went away before the commit") from error
@@ -243,7 +244,7 @@ class PostgresEngine:
             at += len(write.items)
         return answers
 
-    async def _committed(self, link: Link, xid: str, lost: BaseException) -> bool:
+    async def _committed(self, link: Link, xid: str, cause: Exception) -> bool:
         """Whether the transaction whose commit was not answered has happened. Raises CommitUnknown."""
         until = time.monotonic() + self._patience_s
         while True:
@@ -254,45 +255,27 @@ class PostgresEngine:
                 link.drop()
                 status = "in progress"
             except (StoreError, asyncpg.PostgresError) as error:
-                raise CommitUnknown(f"the server went away during a commit: {lost}") from error
+                raise CommitUnknown(f"the server went away during a commit: {cause}") from error
             if status in ("committed", "aborted"):
                 return status == "committed"
             if status is None or time.monotonic() >= until:
-                raise CommitUnknown(f"the server went away during a commit: {lost}") from lost
+                raise CommitUnknown(f"the server went away during a commit: {cause}") from cause
             await asyncio.sleep(0.05)
 
 
 async def _roll_back(link: Link, raw: Raw) -> None:
     try:
         await raw.execute("rollback")
-    except (*LOST, asyncpg.PostgresError):
+    except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
         link.drop()
+
+
+def _told(error: Exception) -> Exception:
+    told = store_error(error)
+    told.__cause__ = error if told is not error else error.__cause__
+    return told
 
 
 def _for_all(error: Exception) -> bool:
     """Errors that no caller of the group has caused: trying each alone would only cost time."""
     return isinstance(error, (StoreFull, CommitUnknown)) or isinstance(error.__cause__, LOST)
-
-
-async def check(raw: Raw) -> None:
-    """Raises StoreError where the server cannot keep our promises."""
-    version = int(await raw.fetchval("show server_version_num"))
-    if version < _OLDEST:
-        raise StoreError(f"this is PostgreSQL {version // 10_000}; Tidings needs 14 or later")
-    for name in ("fsync", "full_page_writes"):
-        if await raw.fetchval(f"show {name}") != "on":
-            raise StoreError(
-                f"the PostgreSQL server runs with {name}=off: what it accepts would not survive a power cut"
-            )
-
-
-async def look(url: str) -> None:
-    """Connects once and checks the server. Raises StoreError."""
-    try:
-        raw = await connect(url)
-    except LOST as error:
-        raise StoreError(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
-    try:
-        await check(raw)
-    finally:
-        await raw.close()

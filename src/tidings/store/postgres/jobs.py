@@ -108,7 +108,7 @@ def _in_turn(ask: LeaseAsk, found: list[Any]) -> list[Any]:
     turns: dict[tuple[int, str], int] = {}
     keyed: list[tuple[tuple[int, int, bool, str], Any]] = []
     for row in found:
-        lane, tenant = row[-2], row[0]
+        lane, tenant = int(row[-2]), str(row[0])
         turn = turns[lane, tenant] = turns.get((lane, tenant), -1) + 1
         keyed.append(((lane, turn, tenant <= ask.after[lane], tenant), row))
     keyed.sort(key=lambda pair: pair[0])

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
 from tidings.domain.errors import StoreError, StoreFull
 
-Raw = asyncpg.Connection[Any]
+Raw: TypeAlias = "asyncpg.Connection[Any]"
 #: The server or the way to it went away. What was not committed is rolled back by the server.
 LOST: Final = (
     asyncpg.ConnectionDoesNotExistError,
@@ -20,12 +20,12 @@ LOST: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over: the server of before is a replica now
-    asyncpg.InterfaceError,  # asyncpg's word for a connection that has closed
     OSError,  # TimeoutError too: the deadline of a statement
 )
 #: Two transactions were in each other's way, and the server chose this one to start again.
 CROSSED: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
+_OLDEST: Final = 140_000  # PostgreSQL 14
 _CONNECT_S: Final = 5.0
 _STATEMENT_S: Final = 30.0  # far beyond any statement of ours; a server that says nothing for so long is gone
 _BACK_OFF_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -65,6 +65,18 @@ async def connect(url: str, **settings: str) -> Raw:
         raise StoreError(f"PostgreSQL refuses the connection: {error}") from error
 
 
+async def check(raw: Raw) -> None:
+    """Raises StoreError where the server cannot keep our promises."""
+    version = int(await raw.fetchval("show server_version_num"))
+    if version < _OLDEST:
+        raise StoreError(f"this is PostgreSQL {version // 10_000}; Tidings needs 14 or later")
+    for name in ("fsync", "full_page_writes"):
+        if await raw.fetchval(f"show {name}") != "on":
+            raise StoreError(
+                f"the PostgreSQL server runs with {name}=off: what it accepts would not survive a power cut"
+            )
+
+
 class Link:
     """A place for one connection. It is made when it is needed, and again after it was lost."""
 
@@ -91,7 +103,11 @@ class Link:
         raw = await connect(self._url, **(_WRITER if self._writer else _READER))
         try:
             if self._writer:
+                await check(raw)
                 await raw.execute(REBASE)
+        except asyncpg.UndefinedTableError as error:
+            raw.terminate()
+            raise StoreError("the database has no schema of Tidings yet: run `tidings migrate`") from error
         except BaseException:
             raw.terminate()
             raise
@@ -109,7 +125,7 @@ class Link:
             return
         try:
             await self._raw.close(timeout=2)
-        except (*LOST, asyncpg.PostgresError):
+        except (*LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._raw.terminate()
         self._raw = None
 
@@ -121,12 +137,15 @@ update log_base set base = e.top from (select max(seq) >> 14 as top from events)
 where e.top - base >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"""
 
 
+def lost(error: Exception, raw: Raw) -> bool:
+    """Whether the connection is of no use any more; asyncpg has many words for one that has closed."""
+    return isinstance(error, LOST) or raw.is_closed()
+
+
 def store_error(error: Exception) -> Exception:
     """What a caller sees: StoreFull, StoreError, or the error itself where it is none of the database's."""
     if isinstance(error, asyncpg.DiskFullError):
         return StoreFull("no space is left for the database; nothing of this request was kept")
-    if isinstance(error, (asyncpg.PostgresError, *LOST)):
-        failure = StoreError(f"{type(error).__name__}: {error}")
-        failure.__cause__ = error
-        return failure
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, *LOST)):
+        return StoreError(f"{type(error).__name__}: {error}")
     return error

@@ -15,7 +15,7 @@ where project = $1 and message = any($2::text[]) order by message, n"""
 
 async def load(session: Session, ring: KeyRing, project: str, ids: list[str]) -> dict[str, StoredMessage]:
     """The messages of `project` with these ids; missing ones are absent."""
-    return {row[1]: stored(ring, row) for row in await session.fetch(_MESSAGES, project, ids)}
+    return {row[1]: stored(ring, tuple(row)) for row in await session.fetch(_MESSAGES, project, ids)}
 
 
 async def attempts(session: Session, project: str, ids: list[str]) -> list[StoredAttempt]:

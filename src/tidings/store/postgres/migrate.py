@@ -8,8 +8,7 @@ from typing import Final
 import asyncpg
 
 from tidings.domain.errors import StoreError
-from tidings.store.postgres.engine import check
-from tidings.store.postgres.link import LOST, Raw, connect, store_error
+from tidings.store.postgres.link import LOST, Raw, check, connect, store_error
 
 _LOCK: Final = 0x7164696E6773  # an advisory lock: two processes that start at once apply each step once
 _TABLE: Final = """

@@ -74,7 +74,7 @@ async def messages(session: Session, ring: KeyRing, wanted: MessageFilter) -> tu
     where.add("m.template = {}", wanted.template)
     where.add("m.tags::jsonb ? {}", wanted.tag)
     sql = f"select {COLUMNS} {source} where {where} order by {order} desc limit {wanted.limit + 1:d}"
-    found = [stored(ring, row) for row in await session.fetch(sql, *where.values)]
+    found = [stored(ring, tuple(row)) for row in await session.fetch(sql, *where.values)]
     if len(found) > wanted.limit:
         return found[: wanted.limit], found[wanted.limit - 1].message.id
     return found, floor
@@ -151,7 +151,8 @@ _INBOUND = (
 def _inbound(ring: KeyRing, row: Any) -> StoredInbound:
     who = personal(ring, row[0], row[7], row[8])
     return StoredInbound(
-        id=row[0], provider=row[1], channel=row[2], sender=who.sender, to=who.to, text=who.text, in_reply_to=row[3],
+        id=row[0], provider=row[1], channel=row[2], sender=who.sender, to=who.to, text=who.text, content=who.content,
+        in_reply_to=row[3],
         parts=row[4], missing=row[5], received_ms=row[6],
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ A receipt may come before the commit of the answer that names its message. `lock
 kept as unmatched while no settlement of that provider is under way, and a settlement looks at the kept ones at its end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -144,12 +144,27 @@ async def apply_parked(session: Session, refs: list[tuple[Any, ...]], locked: Lo
     items = {n: _decode(row[1]) for n, row in enumerate(early)}
     found = await _find(session, items)
     await session.execute("delete from receipts where id = any($1::bigint[])", [early[n][0] for n in found])
-    await _lock_more(session, found.values(), locked)
+    await _lock_more(session, {(match.project, match.message) for match in found.values()}, locked)
     await _apply(session, [(items[n], found[n]) for n in sorted(found)], locked)
 
 
-async def match_parked_unknown(session: Session, recipients: set[tuple[str, str]]) -> None:
+async def may_speak_of(session: Session, recipients: set[tuple[str, str]]) -> list[Key]:
+    """Messages that kept receipts for these (provider, to_hash) could settle: they are locked with those at hand."""
+    if not recipients:
+        return []
+    found = await session.fetch(
+        f"select distinct a.project, a.message from {rowset('e', 'provider text, to_hash text')}"
+        " join receipts r on r.provider = e.provider and r.to_hash = e.to_hash"
+        " join attempts a on a.status = 'unknown' and a.provider = r.provider and a.to_hash = r.to_hash",
+        *turned(recipients),
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+async def match_parked_unknown(session: Session, recipients: set[tuple[str, str]], locked: Locked) -> None:
     """Attempts have become unknown, to these (provider, to_hash): receipts that are kept may be theirs."""
+    if not recipients:
+        return
     kept = await session.fetch(
         f"select r.id, r.receipt from {rowset('e', 'provider text, to_hash text')}"
         " join receipts r on r.provider = e.provider and r.to_hash = e.to_hash order by r.id",
@@ -159,14 +174,14 @@ async def match_parked_unknown(session: Session, recipients: set[tuple[str, str]
     open_ones = await _open(session, items)
     if not open_ones:
         return
-    locked = await transitions.lock(session, {(row[1], row[3]) for rows in open_ones.values() for row in rows})
+    await _lock_more(session, {(row[1], row[3]) for rows in open_ones.values() for row in rows}, locked)
     found = await _unknown(session, items, locked)
     await session.execute("delete from receipts where id = any($1::bigint[])", [kept[n][0] for n in found])
     await _apply(session, [(items[n], found[n]) for n in sorted(found)], locked)
 
 
-async def _lock_more(session: Session, matches: Iterable[Match], locked: Locked) -> None:
-    keys = {(match.project, match.message) for match in matches}
+async def _lock_more(session: Session, keys: set[Key], locked: Locked) -> None:
+    """For what came in between: seldom, and out of order, so that one of two may have to start again."""
     if not keys <= locked.status.keys():
         locked.status |= (await transitions.lock(session, keys)).status
 
@@ -193,15 +208,15 @@ async def _unknown(session: Session, items: dict[int, ReceiptRow], locked: Locke
     """The unknown attempts that receipts settle (design §2): by the echoed reference, else the only candidate."""
     open_ones = await _open(session, items)
     found: dict[int, Match] = {}
-    states: dict[str, str] = {}  # of attempts matched in this batch: the next receipt is another part's
+    taken: dict[str, str] = {}  # of attempts matched in this batch: the next receipt is another part's
     for n, item in items.items():
         chosen = _candidate(item, open_ones.get(n, []))
         if chosen is None:
             continue
         _, project, attempt, message, parts, stored, _, _ = chosen
-        now = states.get(attempt, stored.ljust(parts, "s"))
+        now = taken.get(str(attempt)) or str(stored).ljust(parts, "s")
         part = max(now.find("s"), 0)
-        states[attempt] = now[:part] + "-" + now[part + 1 :]
+        taken[attempt] = now[:part] + "-" + now[part + 1 :]
         found[n] = Match(project, attempt, part, message, "sent", stored.ljust(parts, "s"), parts)
         await add_refs(session, [(item.provider, item.refs[0], item.to_hash, project, attempt, part)])
         change = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))

@@ -1,7 +1,7 @@
 """Rows as parameters of a batch statement: one array for each column, put side by side again by `unnest`."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -21,4 +21,4 @@ def turned(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
 def columns(items: Sequence[msgspec.Struct]) -> list[list[Any]]:
     """The columns of structs, by their fields."""
     astuple = msgspec.structs.astuple
-    return turned([cast("tuple[Any, ...]", astuple(item)) for item in items])
+    return turned([astuple(item) for item in items])

@@ -1,6 +1,7 @@
 """Attempts: stored before the wire, settled after it."""
 
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -78,7 +79,8 @@ def _error(reason: str) -> str:
 
 _SETTLE = """
 update attempts set status = e.value->>2, sent_ms = coalesce(e.value->>3, sent_ms), ended_ms = e.value->>4,
-  error = e.value->>5, part_states = case when part_states = '' then e.value->>6 else part_states end
+  error = e.value->>5, refs = e.value->>7,
+  part_states = case when part_states = '' or e.value->>8 then e.value->>6 else part_states end
 from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1 and status in ('sending', 'unknown')"""
 _REFS = """
 insert or replace into refs (provider, ref, to_hash, project, attempt, part)
@@ -91,7 +93,8 @@ _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "un
 
 def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
-    connection.execute(_SETTLE, rows([_attempt_row(item) for item in items]))
+    late = _late(connection, items) if any(item.late for item in items) else {}
+    connection.execute(_SETTLE, rows([_attempt_row(item, late.get(item.attempt)) for item in items]))
     refs = [
         (item.provider, ref, item.to_hash, item.project, item.attempt, part)
         for item in items
@@ -100,6 +103,7 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     ]
     if refs:
         connection.execute(_REFS, rows(refs))
+    open_still = [item for item in items if not item.late or late[item.attempt].waits]
     transitions.apply(
         connection,
         [
@@ -107,24 +111,59 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
                 project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event,
                 error=item.error, data=_event_data(item),
             )
-            for item in items
+            for item in open_still
             if item.status is not None
         ],
     )  # fmt: skip
-    _settle_jobs(connection, items)
+    _settle_jobs(connection, open_still)
     early = [row[:3] for row in refs]
     receipts.apply_parked(connection, early)
-    for item in items:
-        if item.kind == "unknown":
-            receipts.match_parked_unknown(connection, item.provider, item.to_hash)
+    receipts.match_parked_unknown(connection, {(item.provider, item.to_hash) for item in items})
     return [None] * len(items)
 
 
-def _attempt_row(item: Settlement) -> tuple[Any, ...]:
+class _Late(NamedTuple):
+    """What a late answer meets: whether its message still waits for it, and the parts as they are known."""
+
+    waits: bool
+    states: str
+
+
+_LATE = """
+select j.kind = 'unknown' and j.owner is null and a.n = j.tries, a.part_states from json_each(?) e
+left join jobs j on j.project = e.value->>0 and j.message = e.value->>1
+left join attempts a on a.project = e.value->>0 and a.id = e.value->>2 order by e.key"""
+
+
+def _late(connection: Connection, items: list[Settlement]) -> dict[str, _Late]:
+    """By attempt. A message that was sent again since, or has ended, waits no more."""
+    late = [item for item in items if item.late]
+    found = connection.execute(_LATE, rows([(item.project, item.message, item.attempt) for item in late]))
+    return {
+        item.attempt: _Late(bool(waits) and item.kind != "unknown", str(states or ""))
+        for item, (waits, states) in zip(late, found, strict=True)
+    }
+
+
+def _attempt_row(item: Settlement, late: _Late | None) -> tuple[Any, ...]:
     sent = item.at_ms if item.kind == "sent" else None
     ended = item.at_ms if item.kind in ("refused", "retry") else None
-    states = "s" * len(item.refs)
-    return item.project, item.attempt, _ATTEMPT_STATUS[item.kind], sent, ended, item.error, states
+    # a part without an answer is `?`: only a receipt can say that the carrier has it
+    states = "".join("s" if ref else "?" for ref in item.refs) if item.kind == "unknown" else "s" * len(item.refs)
+    if late is not None:  # receipts may have spoken of some parts since
+        states = "".join(new if old == "?" else old for old, new in zip_longest(late.states, states, fillvalue="?"))
+    refs = msgspec.json.encode(item.refs).decode() if item.refs else None
+    return (
+        item.project,
+        item.attempt,
+        _ATTEMPT_STATUS[item.kind],
+        sent,
+        ended,
+        item.error,
+        states,
+        refs,
+        late is not None,
+    )
 
 
 def _event_data(item: Settlement) -> str:

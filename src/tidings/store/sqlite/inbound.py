@@ -17,7 +17,8 @@ _OF = "provider = ? and from_hash = ? and to_hash = ? and ref = ? and total = ?"
 
 def keep_parts(connection: Connection, items: list[InboundPartRow]) -> list[list[tuple[Any, ...]]]:
     """Stores parts; for the item that completes its message, the rows (part, key_id, sealed), else []."""
-    connection.execute(_PART, rows(items))
+    fresh = [not item.dedup or _first_time(connection, item) for item in items]
+    connection.execute(_PART, rows([item for item, first in zip(items, fresh, strict=True) if first]))
     answers: list[list[tuple[Any, ...]]] = []
     done: set[PartKey] = set()
     for item in items:
@@ -66,7 +67,7 @@ def receive(connection: Connection, items: list[InboundRow]) -> list[str | None]
     return answers
 
 
-def _first_time(connection: Connection, item: InboundRow) -> bool:
+def _first_time(connection: Connection, item: InboundRow | InboundPartRow) -> bool:
     connection.execute("delete from inbound_seen where received_ms < ?", (item.received_ms - INBOUND_DEDUP_S * 1000,))
     connection.execute("insert or ignore into inbound_seen values (?, ?)", (item.dedup, item.received_ms))
     return connection.changes() == 1

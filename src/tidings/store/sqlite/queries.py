@@ -148,7 +148,8 @@ _INBOUND = (
 def _inbound(ring: KeyRing, row: tuple[Any, ...]) -> StoredInbound:
     who = personal(ring, row[0], row[7], row[8])
     return StoredInbound(
-        id=row[0], provider=row[1], channel=row[2], sender=who.sender, to=who.to, text=who.text, in_reply_to=row[3],
+        id=row[0], provider=row[1], channel=row[2], sender=who.sender, to=who.to, text=who.text, content=who.content,
+        in_reply_to=row[3],
         parts=row[4], missing=row[5], received_ms=row[6],
     )  # fmt: skip
 

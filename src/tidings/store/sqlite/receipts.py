@@ -38,15 +38,12 @@ class Match(msgspec.Struct, frozen=True):
 def receive(connection: Connection, items: list[ReceiptRow]) -> list[bool]:
     """Applies receipts; says which were matched. The others are kept (receipt before answer) and listed."""
     found = _find(connection, items)
-    for n, item in enumerate(items):
-        if n not in found:
-            match = _unknown(connection, item)
-            if match is not None:
-                found[n] = match
-            else:
-                _park(connection, item)
     _apply(connection, [(items[n], found[n]) for n in sorted(found)])
-    return [n in found for n in range(len(items))]
+    matched = [n in found or _place(connection, item) for n, item in enumerate(items)]
+    for item, placed in zip(items, matched, strict=True):
+        if not placed:
+            _park(connection, item)
+    return matched
 
 
 def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
@@ -90,50 +87,68 @@ def apply_parked(connection: Connection, refs: list[tuple[Any, ...]]) -> None:
         receive(connection, [_decode(str(row[1])) for row in early])
 
 
-def match_parked_unknown(connection: Connection, provider: str, to_hash: str) -> None:
-    """An attempt has become unknown: a receipt that is kept may be its own."""
+def match_parked_unknown(connection: Connection, people: set[tuple[str, str]]) -> None:
+    """Attempts to these (provider, to_hash) have been settled: a receipt that is kept may be that of an unknown one."""
+    if not people or connection.execute("select 1 from receipts limit 1").fetchone() is None:
+        return
     kept = list(
-        connection.execute("select id, receipt from receipts where provider = ? and to_hash = ?", (provider, to_hash))
+        connection.execute(
+            "select r.id, r.receipt from json_each(?) e join receipts r on r.provider = e.value->>0 and r.to_hash = e.value->>1"
+            " order by r.id",
+            rows(sorted(people)),
+        )
     )
     for row in kept:
-        item = _decode(str(row[1]))
-        match = _unknown(connection, item)
-        if match is not None:
+        if _place(connection, _decode(str(row[1]))):
             connection.execute("delete from receipts where id = ?", (row[0],))
-            _apply(connection, [(item, match)])
+
+
+def _place(connection: Connection, item: ReceiptRow) -> bool:
+    """Finds a home for one receipt, if there is one. One before it may have told us which part has this carrier's id."""
+    match = _find(connection, [item]).get(0) or _unknown(connection, item)
+    if match is None:
+        return False
+    _apply(connection, [(item, match)])
+    return True
 
 
 def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
-    """The unknown attempt that this receipt settles (design §2): by the echoed reference, else the only candidate."""
+    """The part of an unknown attempt that this receipt is for (design §2): by the echoed reference, else the only candidate.
+
+    An attempt that is still on the wire is a candidate too, since a receipt may come before its answer: then it waits
+    for the answer. The attempt stays unknown, and its job waits, until every part is accounted for.
+    """
     if item.to_hash is None:
         return None
     near = UNKNOWN_MATCH_S * 1000
     around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
     open_ones = list(
         connection.execute(
-            "select project, id, message, parts, part_states, user_ref, sender from attempts where status = 'unknown'"
-            " and provider = ? and to_hash = ? and created_ms between ? and ?",
+            "select project, id, message, parts, part_states, user_ref, sender, status from attempts"
+            " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?",
             (item.provider, item.to_hash, around - near - 60_000, around + near + 60_000),
         )
     )
     echoed = [row for row in open_ones if item.user_ref is not None and row[5] == item.user_ref]
     same_sender = [row for row in open_ones if item.sender is None or _digits(row[6]) == _digits(item.sender)]
     chosen = echoed if len(echoed) == 1 else same_sender
-    if len(chosen) != 1:
+    if len(chosen) != 1 or chosen[0][7] != "unknown":
         return None
-    project, attempt, message, parts, states, _, _ = chosen[0]
-    states = str(states).ljust(int(parts), "s")
-    part = states.find("s")
-    connection.execute(
-        "insert or replace into refs values (?, ?, ?, ?, ?, ?)",
-        (item.provider, item.refs[0], item.to_hash, project, attempt, max(part, 0)),
-    )
-    jobs.finish(connection, [(str(project), str(message))])
-    transitions.apply(
-        connection,
-        [Change(project=str(project), message=str(message), status="sent", at_ms=around, event=new_id("evt"))],
-    )
-    return Match(str(project), str(attempt), max(part, 0), str(message), "sent", states, int(parts))
+    project, attempt, message = str(chosen[0][0]), str(chosen[0][1]), str(chosen[0][2])
+    parts, states = int(chosen[0][3]), str(chosen[0][4])
+    states = states.ljust(parts, "?")
+    part = states.find("?")
+    if part < 0:
+        return None
+    states = states[:part] + "s" + states[part + 1 :]
+    ref = (item.provider, item.refs[0], item.to_hash, project, attempt, part)
+    connection.execute("insert or replace into refs values (?, ?, ?, ?, ?, ?)", ref)
+    connection.execute("update attempts set part_states = ? where project = ? and id = ?", (states, project, attempt))
+    if "?" not in states:
+        jobs.finish(connection, [(project, message)])
+        sent = Change(project=project, message=message, status="sent", at_ms=around, event=new_id("evt"))
+        transitions.apply(connection, [sent])
+    return Match(project, attempt, part, message, "sent", states, parts)
 
 
 def _digits(sender: object) -> str:
@@ -159,9 +174,10 @@ def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> N
             continue
         new = old[: match.part] + letter + old[match.part + 1 :]
         status = _attempt_status(new)
-        ended = item.received_ms if status != "sent" else None
+        over = status not in ("sent", "unknown")
+        ended = item.received_ms if over else None
         states[match.attempt] = [match.project, match.attempt, new, status, ended]
-        if status != "sent" and not (status == "undelivered" and _another_way(connection, match)):
+        if over and not (status == "undelivered" and _another_way(connection, match)):
             changes.append(_change(item, match, status))
     if states:
         connection.execute(_ATTEMPTS, rows(list(states.values())))
@@ -170,6 +186,8 @@ def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> N
 
 
 def _attempt_status(states: str) -> str:
+    if "?" in states:
+        return "unknown"
     if "s" in states:
         return "sent"
     if "u" not in states:

@@ -1,0 +1,498 @@
+"""What only a database of many writers has: nodes side by side, transactions left open, servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from postgres_server import Server
+from store_world import DAY, MINUTE, NOW, PROJECT, World, execute
+from tidings.domain.errors import StoreError, StoreFull
+from tidings.store.contract import InboundPartRow
+from tidings.store.postgres.engine import CommitUnknown, PostgresEngine
+from tidings.store.postgres.migrate import migrate
+from tidings.store.store import Store
+
+
+@pytest.fixture
+async def url(postgres_server: Server) -> str:
+    """A database with the schema."""
+    where = await postgres_server.database()
+    await migrate(where)
+    return where
+
+
+@contextlib.asynccontextmanager
+async def node(url: str, **options: Any) -> AsyncIterator[World]:
+    """One more node on the database; the first one makes the project."""
+    engine = await PostgresEngine.open(url, **options)
+    world = World(Store(engine))
+    await world.found()
+    try:
+        yield world
+    finally:
+        await engine.close()
+
+
+@contextlib.asynccontextmanager
+async def session(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A stranger's connection."""
+    raw = await asyncpg.connect(url)
+    try:
+        yield raw
+    finally:
+        await raw.close()
+
+
+async def test_workers_never_share_a_job(url: str) -> None:
+    async with node(url) as one, node(url) as two, node(url) as three:
+        made = [one.message(project=f"prj_{n % 3}", lane=n % 3) for n in range(300)]
+        await one.accept(*made)
+
+        async def work(world: World, name: str) -> list[str]:
+            taken: list[str] = []
+            while ids := await world.leased_ids(room=(7, 14, 21), owner=name):
+                taken += ids
+            return taken
+
+        taken = await asyncio.gather(*(work(w, f"w{n}") for n, w in enumerate((one, two, three)) for _ in range(2)))
+        leased = [id for ids in taken for id in ids]
+        assert len(leased) == len(set(leased))
+        # a worker that met only locked rows may have stopped early: what is left over is due to the next one
+        leased += await work(one, "w9")
+        assert sorted(leased) == sorted(m.id for m in made)
+
+
+async def test_nodes_with_one_idempotency_key(url: str) -> None:
+    async with node(url) as one, node(url) as two:
+        for n in range(10):
+            batch = [f"k{n}-{key}" for key in range(5)]
+            answers = await asyncio.gather(
+                *(
+                    world.store.accepting.accept([world.message(key_hash=key, body_hash="b") for key in keys])
+                    for world in (one, two)
+                    for keys in (batch, batch[::-1])
+                )
+            )
+            by_key: dict[str, list[Any]] = {}
+            for keys, answer in zip((batch, batch[::-1]) * 2, answers, strict=True):
+                for key, accepted in zip(keys, answer, strict=True):
+                    by_key.setdefault(key, []).append(accepted)
+            for accepted in by_key.values():
+                assert [a.kind for a in accepted].count("new") == 1
+                assert len({a.id for a in accepted}) == 1
+        assert await one.waiting() == 50
+
+
+async def test_receipts_on_one_node_and_answers_on_another(url: str) -> None:
+    """Whichever commits first, each receipt finds its message."""
+    async with node(url) as one, node(url) as two:
+        pairs = [await one.started(f"+4917{n:05}") for n in range(60)]
+        two.epoch = one.epoch
+        settle = [one.settle(begin, "sent", refs=(f"r{n}",)) for n, (_, begin) in enumerate(pairs)]
+        receive = [two.receive(f"r{n}", f"+4917{n:05}") for n in range(60)]
+        await asyncio.gather(*(call for both in zip(settle, receive, strict=True) for call in both))
+        assert {await one.status(message) for message, _ in pairs} == {"delivered"}
+        assert await one.store.lists.receipts(None, None, 100) == []
+
+
+async def test_unknown_on_one_node_and_its_receipt_on_another(url: str) -> None:
+    async with node(url) as one, node(url) as two:
+        pairs = [await one.started(f"+4917{n:05}") for n in range(40)]
+        calls = [one.settle(begin, "unknown", due_ms=NOW + MINUTE) for _, begin in pairs]
+        calls += [two.receive(f"r{n}", f"+4917{n:05}") for n in range(40)]  # pyright: ignore
+        await asyncio.gather(*(calls[n // 2 + 40 * (n % 2)] for n in range(80)))
+        assert {await one.status(message) for message, _ in pairs} == {"delivered"}
+        assert await one.waiting() == 0
+
+
+async def test_both_halves_of_a_message_on_two_nodes(url: str) -> None:
+    """Two binds to one carrier: each gets receipts for parts of the same messages, in any order, at the same moment."""
+    async with node(url) as one, node(url) as two:
+        made = [await one.sent(f"+4917{n:05}", refs=(f"a{n}", f"b{n}")) for n in range(30)]
+        first = [one.receipt(f"a{n}", f"+4917{n:05}") for n in range(30)]
+        second = [two.receipt(f"b{n}", f"+4917{n:05}") for n in reversed(range(30))]
+        answers = await asyncio.gather(one.store.receipts.receive(first), two.store.receipts.receive(second))
+        assert answers == [[True] * 30] * 2
+        assert {await one.status(message) for message in made} == {"delivered"}
+
+
+async def test_the_next_of_a_sequence_is_never_forgotten(url: str) -> None:
+    """Each joins at the moment when the one before leaves."""
+    async with node(url) as one, node(url) as two:
+        message = one.message(sequence="s")
+        await one.accept(message)
+        for _ in range(30):
+            following = one.message(sequence="s")
+            (leased,) = await one.leased_ids()
+            assert leased == message.id
+            await asyncio.gather(two.accept(following), one.store.jobs.end([one.end(message, "failed")]))
+            message = following
+        assert await one.leased_ids() == [message.id]
+
+
+async def test_parts_on_two_nodes_are_completed_once(url: str) -> None:
+    async with node(url) as one, node(url) as two:
+        for ref in range(15):
+            parts = [InboundPartRow("p1", "f", "t", ref, 2, n, "k1", "sealed", NOW) for n in (1, 2)]
+            answers = await asyncio.gather(
+                one.store.inbound.keep_parts(parts[:1]), two.store.inbound.keep_parts(parts[1:])
+            )
+            assert sorted(len(answer[0]) for answer in answers) == [0, 2]
+            key = ("p1", "f", "t", ref, 2)
+            taken = await asyncio.gather(*(w.store.inbound.receive([w.inbound(of=key)]) for w in (one, two)))
+            assert sorted(answer[0] is None for answer in taken) == [False, True]
+
+
+async def test_what_only_one_node_may_write(url: str) -> None:
+    async with node(url) as one, node(url) as two:
+        message = await one.sent()
+        found = await asyncio.gather(*(w.store.overdue.find(NOW + DAY, NOW + DAY) for w in (one, two)))
+        await asyncio.gather(*(w.store.overdue.record(f) for w, f in zip((one, two), found, strict=True)))
+        assert (await one.log(message)).count("message.receipt_overdue") == 1
+        epochs = await asyncio.gather(
+            *(w.store.attempts.acquire("p1", f"n{n}", NOW) for n in range(5) for w in (one, two))
+        )
+        assert len(set(epochs)) == 10
+
+
+async def test_taking_the_binds_waits_for_attempts_being_stored(url: str) -> None:
+    """An attempt of the epoch before is committed before the new owner hears that it is one, or is refused."""
+    async with node(url) as one, node(url) as two, session(url) as open_one:
+        message = one.message(owner="w1", job_due_ms=NOW + DAY)
+        await one.accept(message)
+        transaction = open_one.transaction()
+        await transaction.start()
+        await open_one.execute("select 1 from messages where id = $1 for update", message.id)
+        begin = asyncio.create_task(one.begun(message))
+        await waiting_for_a_lock(open_one)
+        acquire = asyncio.create_task(two.store.attempts.acquire("p1", "node-2", NOW))
+        await waiting_for_a_lock(open_one, 2)
+        assert not acquire.done()
+        await transaction.rollback()
+        assert (await begin).kind == "ok"
+        assert await acquire > one.epoch
+        assert (await one.begun(message)).kind == "not_owner"
+
+
+async def waiting_for_a_lock(raw: asyncpg.Connection[Any], count: int = 1) -> None:
+    sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with asyncio.timeout(5):
+        while await raw.fetchval(sql) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_followers_wait_for_an_open_transaction_and_miss_nothing(url: str) -> None:
+    """The transaction that began first commits last: its events come first, and no cursor has passed them."""
+    async with node(url) as world, session(url) as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute(
+            "insert into events (seq, project, id, type, message, at_ms)"
+            " select (base + pg_current_xact_id()::text::bigint) * 16384, $1, 'evt_slow', 'message.accepted', null, $2"
+            " from log_base",
+            PROJECT,
+            NOW,
+        )
+        quick = world.message()
+        await world.accept(quick)
+        hooks, lists = world.store.webhooks, world.store.lists
+        end = await lists.log_end()
+        assert (await lists.follow(world.ring, PROJECT, 0, 10))[0] == []
+        assert await hooks.news(0, 10) == (set(), 0)
+        assert (await hooks.follow(world.ring, PROJECT, 0, [], (9, 9), False)).upto == 0
+        assert end == 0
+        assert (await world.store.overdue.find(NOW + DAY, NOW)).upto == 0
+        assert await world.status(quick) == "accepted", "only the log waits"
+        assert await world.leased_ids() == [quick.id]
+        await transaction.commit()
+        events, _ = await lists.follow(world.ring, PROJECT, end, 10)
+        assert [e.id for e in events] == ["evt_slow", quick.event]
+        assert events[0].seq < events[1].seq
+
+
+async def test_a_follower_misses_nothing_under_load(url: str) -> None:
+    """Cursors move while four writers of two nodes commit out of order."""
+    async with node(url) as one, node(url) as two:
+        made = [[world.message(created_ms=NOW + n) for n in range(150)] for world in (one, two)]
+        seen: list[str] = []
+        done = asyncio.Event()
+
+        async def follow() -> None:
+            after = 0
+            while True:
+                last = done.is_set()
+                events, _ = await one.store.lists.follow(one.ring, PROJECT, after, 50)
+                if not events and last:
+                    return
+                for event in events:
+                    assert event.seq > after
+                    after = event.seq
+                    seen.append(event.id)
+
+        async def write(world: World, messages: list[Any]) -> None:
+            await asyncio.gather(*(world.store.accepting.accept([m]) for m in messages))
+            await asyncio.gather(*(world.store.jobs.end([world.end(m, "failed")]) for m in messages))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follow())
+            await asyncio.gather(*(write(w, m) for w, m in zip((one, two), made, strict=True)))
+            done.set()
+        assert len(seen) == len(set(seen)) == 600
+
+
+async def test_a_copy_in_another_server_goes_on_behind_its_log(url: str) -> None:
+    """Restored from a dump, the database meets a server that has counted fewer transactions."""
+    async with node(url) as world:
+        await world.accept(world.message())
+        await execute(world.store, "update events set seq = seq + 5000000 * 16384::bigint")
+    async with node(url) as world, node(url) as other:
+        end = await world.store.lists.log_end()
+        assert end > 5_000_000 * 16384
+        message = world.message()
+        await world.accept(message)
+        events, _ = await other.store.lists.follow(world.ring, PROJECT, end, 10)
+        assert [e.message for e in events] == [message.id]
+
+
+ERRORS = {"40P01": "deadlock", "40001": "serialization"}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+async def test_transactions_in_each_others_way_are_run_again(url: str, code: str) -> None:
+    async with node(url) as world:
+        tries: list[int] = []
+
+        async def crossed(session: Any, items: list[int]) -> list[int]:
+            tries.append(1)
+            await session.execute("insert into cursors values ('x', 1)")
+            if len(tries) < 3:
+                await session.execute(f"do $$ begin raise sqlstate '{code}'; end $$")
+            return items
+
+        assert await world.store.engine.write(crossed, [7]) == [7]
+        assert len(tries) == 3
+
+        async def always(session: Any, items: list[int]) -> list[int]:
+            await session.execute(f"do $$ begin raise sqlstate '{code}'; end $$")
+            return items
+
+        with pytest.raises(StoreError):
+            await world.store.engine.write(always, [1])
+
+
+async def test_a_full_disk_is_told_and_recovers_unaided(url: str) -> None:
+    """The server's own error code for a full disk, raised where the rows go in."""
+    async with node(url) as world:
+        await execute(
+            world.store,
+            "create function full_disk() returns trigger language plpgsql as"
+            " $$ begin raise 'No space left on device' using errcode = '53100'; end $$;",
+        )
+        await execute(world.store, "create trigger t before insert on personal execute function full_disk()")
+        answers = await asyncio.gather(*(world.accept(world.message()) for _ in range(4)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [StoreFull] * 4
+        assert await world.waiting() == 0
+        await execute(world.store, "drop trigger t on personal")
+        await world.accept(world.message())
+        assert await world.waiting() == 1
+
+
+async def test_a_value_that_no_column_takes_fails_alone(url: str) -> None:
+    async with node(url) as world:
+        bad = [world.message(reference="a\x00b"), world.message(created_ms=2**70), world.message(lane="x")]
+        answers = await asyncio.gather(
+            *(world.accept(item) for item in (*bad, *(world.message() for _ in range(3)))), return_exceptions=True
+        )
+        assert [isinstance(answer, StoreError) for answer in answers] == [True] * 3 + [False] * 3
+        assert await world.waiting() == 3
+
+
+async def test_a_server_that_restarts_loses_nothing(postgres_server: Server, url: str) -> None:
+    """Fast and immediate shutdowns while callers write and read: all that was answered is there, once."""
+    async with node(url, patience_s=20) as world:
+        accepted: list[str] = []
+        stop = asyncio.Event()
+
+        async def write() -> None:
+            while not stop.is_set():
+                accepted.extend(await world.accept(world.message()))
+
+        async def read() -> None:
+            while not stop.is_set():
+                await world.store.lists.log_end()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(write())
+            group.create_task(read())
+            for end in (postgres_server.stop, postgres_server.kill):
+                await asyncio.sleep(0.3)
+                await asyncio.to_thread(end)
+                await asyncio.to_thread(postgres_server.start)
+            before = len(accepted)
+            await asyncio.sleep(0.3)
+            stop.set()
+        assert len(accepted) > before > 0
+        assert len(accepted) == len(set(accepted))
+        async with session(url) as raw:
+            stored = {row[0] for row in await raw.fetch("select id from messages")}
+            assert await raw.fetchval("select count(*) from jobs") == len(stored)
+            assert await raw.fetchval("select count(*) from events") == len(stored)
+        assert stored == set(accepted), "nothing lost; nothing stored that nobody was told of, either"
+
+
+async def test_a_server_that_stays_away_is_told(postgres_server: Server, url: str) -> None:
+    async with node(url, patience_s=0.3) as world:
+        await world.accept(world.message())
+        await asyncio.to_thread(postgres_server.stop)
+        try:
+            for call in (world.accept(world.message()), world.store.lists.log_end()):
+                with pytest.raises(StoreError, match="cannot be reached"):
+                    await call
+            assert world.store.engine.pending == 0
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+        await world.accept(world.message())
+        assert await world.waiting() == 2
+
+
+class Cutting:
+    """A way to the server that breaks at a commit: before the server gets it, or before the answer comes back."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.cut: str | None = None
+        self.stays_down = False
+        self.cuts = 0
+        self.ways: set[asyncio.Task[None]] = set()
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        way = asyncio.create_task(self._serve(reader, writer))
+        self.ways.add(way)
+        way.add_done_callback(self.ways.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.stays_down and self.cuts:
+            writer.close()
+            return
+        server = await asyncio.open_connection("127.0.0.1", self._port)
+        back = asyncio.create_task(self._back(server[0], writer))
+        try:
+            while data := await reader.read(65_536):
+                if self.cut is not None and data[:1] == b"Q" and b"commit" in data:
+                    how, self.cut = self.cut, None
+                    self.cuts += 1
+                    back.cancel()
+                    await asyncio.gather(back, return_exceptions=True)
+                    if how == "after":
+                        server[1].write(data)
+                        await server[0].read(1)
+                    return
+                server[1].write(data)
+        except ConnectionError:
+            return
+        finally:
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
+            for end in (writer, server[1]):
+                end.close()
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def cutting(server: Server, url: str) -> AsyncIterator[tuple[Cutting, str]]:
+    way = Cutting(server.port)
+    proxy = await asyncio.start_server(way.serve, "127.0.0.1", 0)
+    async with proxy:
+        yield way, url.replace(f":{server.port}/", f":{proxy.sockets[0].getsockname()[1]}/")
+        for task in list(way.ways):
+            task.cancel()
+        await asyncio.gather(*way.ways, return_exceptions=True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_commit_without_an_answer_is_looked_up(postgres_server: Server, url: str, when: str) -> None:
+    """The message is there exactly once, and the caller is told so, whichever side of the commit the cut is on."""
+    async with cutting(postgres_server, url) as (way, through), node(through) as world:
+        message = world.message()
+        way.cut = when
+        assert await world.accept(message) == [message.id]
+        assert way.cuts == 1
+        assert await world.waiting() == 1
+        assert await world.log(message) == ["message.accepted"]
+
+
+async def test_a_commit_that_cannot_be_looked_up_is_unknown(postgres_server: Server, url: str) -> None:
+    async with cutting(postgres_server, url) as (way, through), node(through, patience_s=0.3) as world:
+        way.cut, way.stays_down = "after", True
+        message = world.message(key_hash="k", body_hash="b")
+        with pytest.raises(CommitUnknown):
+            await world.accept(message)
+        way.stays_down = False
+        again = await world.store.accepting.accept([world.message(key_hash="k", body_hash="b")])
+        assert [(a.kind, a.id) for a in again] == [("replay", message.id)], "the idempotency key makes repeating safe"
+
+
+async def test_a_caller_who_goes_away_leaves_the_engine_whole(url: str) -> None:
+    async with node(url) as world:
+        for _ in range(8):
+            reading = asyncio.create_task(world.store.engine.read(lambda s: s.fetchval("select pg_sleep(5)")))
+            await asyncio.sleep(0.02)
+            reading.cancel()
+        writing = [asyncio.create_task(world.accept(world.message())) for _ in range(5)]
+        await asyncio.sleep(0)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
+        await world.accept(world.message())
+        assert await world.store.lists.log_end() > 0
+        assert world.store.engine.pending == 0
+
+
+async def test_closing_finishes_what_is_queued(url: str) -> None:
+    async with node(url) as world:
+        calls = [asyncio.create_task(world.accept(world.message())) for _ in range(50)]
+        await asyncio.sleep(0)
+        await world.store.engine.close()  # pyright: ignore
+        assert sum([len(await call) for call in calls]) == 50
+        with pytest.raises(StoreError, match="closed"):
+            await world.accept(world.message())
+
+
+async def test_calls_that_pile_up_are_one_commit(url: str) -> None:
+    async with node(url) as world:
+        before = world.store.engine.commits
+        await asyncio.gather(*(world.accept(world.message()) for _ in range(500)))
+        assert world.store.engine.commits - before <= 3
+        assert await world.waiting() == 500
+
+
+async def test_no_plan_of_the_writers_walks_a_table(url: str) -> None:
+    """Plans are made while the tables are empty and kept: they must go by keys all the same."""
+    async with node(url) as world:
+        await world.accept(*(world.message(f"+49{n}", project=f"prj_{n % 5}") for n in range(2_000)))
+        await execute(world.store, "select pg_stat_reset()")
+        for n in range(8):
+            message, begin = await world.started(f"+4917{n}")
+            await world.settle(begin, "sent", refs=(f"r{n}",))
+            await world.receive(f"r{n}", f"+4917{n}")
+            await world.store.messages.with_attempts(world.ring, PROJECT, message.id)
+        await asyncio.sleep(0.1)
+    async with session(url) as raw:
+        await raw.execute("select pg_stat_force_next_flush()")
+        scans = await raw.fetch(
+            "select relname, seq_tup_read from pg_stat_user_tables"
+            " where relname in ('messages', 'personal', 'jobs', 'attempts', 'refs', 'events') and seq_tup_read > 0"
+        )
+        assert [tuple(row) for row in scans] == []
+        assert await raw.fetchval("select sum(idx_scan) from pg_stat_user_tables where relname = 'messages'") > 0

@@ -1,0 +1,293 @@
+"""What every store must do with what carriers and people send: the same cases on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from store_world import DAY, MINUTE, NOW, PROJECT, World, execute
+from tidings.kit.ids import new_id
+from tidings.store.contract import InboundPartRow
+from tidings.store.lists import StoredReceipt
+
+
+async def unmatched(world: World) -> list[StoredReceipt]:
+    return await world.store.lists.receipts(None, None, 50)
+
+
+async def test_delivered(world: World) -> None:
+    message = await world.sent(refs=("r1",))
+    assert await world.receive("r1")
+    found, attempts = await world.store.messages.with_attempts(world.ring, PROJECT, message.id)
+    assert found is not None
+    assert (found.message.status, found.delivered_ms, found.ended_ms) == ("delivered", NOW + 100, NOW + 100)
+    assert (attempts[0].status, attempts[0].ended_ms) == ("delivered", NOW + 100)
+    assert await world.receive("r1"), "a repeated one is matched"
+    assert await world.log(message) == ["message.accepted", "message.sent", "message.delivered"]
+    assert await unmatched(world) == []
+
+
+async def test_undelivered_says_why_and_delivered_wins(world: World) -> None:
+    message = await world.sent()
+    assert await world.receive("r1", state="undelivered", carrier_state="rejected", error_code="42")
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert found.error is not None
+    assert (found.message.status, found.error["code"], found.error["provider_code"]) == (
+        "undelivered",
+        "carrier_rejected",
+        "42",
+    )
+    assert await world.receive("r1", received_ms=NOW + 500)
+    assert await world.status(message) == "delivered"
+    assert await world.receive("r1", state="undelivered")
+    assert await world.status(message) == "delivered"
+    assert await world.log(message) == [
+        *("message.accepted", "message.sent", "message.undelivered", "message.delivered"),
+    ]
+
+
+async def test_delivered_turns_an_end_of_ours(world: World) -> None:
+    message, begin = await world.started()
+    await world.settle(begin, "sent", refs=("r1",))
+    await world.store.jobs.end([world.end(message, "expired")])
+    assert await world.receive("r1")
+    assert await world.status(message) == "delivered"
+
+
+async def test_parts_are_counted(world: World) -> None:
+    message = await world.sent(refs=("a", "b", "c"))
+    assert await world.receive("b")
+    assert await world.status(message) == "sent"
+    assert await world.receive("a", state="undelivered")
+    assert await world.status(message) == "sent"
+    assert await world.receive("c")
+    assert await world.status(message) == "partially_delivered"
+    assert await world.receive("a")
+    assert await world.status(message) == "delivered"
+
+
+async def test_parts_of_one_batch(world: World) -> None:
+    message = await world.sent(refs=("a", "b"))
+    items = [world.receipt("a"), world.receipt("x"), world.receipt("b")]
+    assert await world.store.receipts.receive(items) == [True, False, True]
+    assert await world.status(message) == "delivered"
+
+
+async def test_receipt_before_the_answer(world: World) -> None:
+    message, begin = await world.started()
+    assert not await world.receive("r1")
+    assert [r.ref for r in await unmatched(world)] == ["r1"]
+    await world.settle(begin, "sent", refs=("r1",))
+    assert await world.status(message) == "delivered"
+    assert await unmatched(world) == []
+
+
+async def test_receipts_and_answers_at_once(world: World) -> None:
+    """Whichever commits first: none is left over."""
+    pairs = [await world.started(f"+4917{n:05}") for n in range(25)]
+    settle = [world.settle(begin, "sent", refs=(f"r{n}",)) for n, (_, begin) in enumerate(pairs)]
+    receive = [world.receive(f"r{n}", f"+4917{n:05}") for n in range(25)]
+    await asyncio.gather(*(call for both in zip(receive, settle, strict=True) for call in both))
+    assert {await world.status(message) for message, _ in pairs} == {"delivered"}
+    assert await unmatched(world) == []
+
+
+async def test_unmatched_are_listed_and_forgotten(world: World) -> None:
+    await world.store.providers.insert((PROJECT, "prv_1", "p1", "sms.smpp", "k1", "sealed", NOW))
+    receipt = world.receipt("r1", state="undelivered", carrier_state="expired", error_code="7")
+    for _ in range(2):
+        assert await world.store.receipts.receive([receipt]) == [False]
+    assert not await world.receive("r2", provider="p2", received_ms=NOW + 200)
+    found = await unmatched(world)
+    assert [(r.provider, r.ref) for r in found] == [("p2", "r2"), ("p1", "r1")]
+    assert (found[1].state, found[1].carrier_state, found[1].error_code) == ("undelivered", "expired", "7")
+    own = await world.store.lists.receipts(PROJECT, None, 50)
+    assert [r.ref for r in own] == ["r1"]
+    assert [r.ref for r in await world.store.lists.receipts(None, found[0].id, 50)] == ["r1"]
+    assert await world.store.lists.receipts("prj_other", None, 50) == []
+    assert not await world.receive("r3", received_ms=NOW + 8 * DAY)
+    assert [r.ref for r in await unmatched(world)] == ["r3"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "matched"),
+    [
+        ({}, True),
+        ({"to": None}, True),
+        ({"to": "+4917000002"}, False),
+        ({"provider": "p2"}, False),
+        ({"refs": ("R-1", "r1")}, True),
+    ],
+)
+async def test_what_a_receipt_is_matched_by(world: World, fields: dict[str, Any], matched: bool) -> None:
+    await world.sent(refs=("r1",))
+    assert await world.receive("r1", **fields) is matched
+
+
+async def test_without_a_destination_only_one_candidate_will_do(world: World) -> None:
+    first = await world.sent("+491", refs=("same",))
+    await world.sent("+492", refs=("same",))
+    assert not await world.receive("same", to=None)
+    assert await world.receive("same", to="+491")
+    assert await world.status(first) == "delivered"
+
+
+async def test_read(world: World) -> None:
+    message = await world.sent()
+    for at in (NOW + 300, NOW + 400):
+        assert await world.receive("r1", state="sent", carrier_state="read", received_ms=at)
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert (found.message.status, found.read_ms) == ("sent", NOW + 300)
+    assert await world.log(message) == ["message.accepted", "message.sent", "message.read"]
+
+
+async def test_another_attempt_is_still_under_way(world: World) -> None:
+    """An undelivered receipt of the first attempt does not end a message that is being sent again."""
+    message, first = await world.started()
+    await world.settle(first, "unknown", due_ms=NOW + 20)
+    await world.lease(now_ms=NOW + 20)
+    second = await world.begin(message)
+    await world.settle(first, "sent", refs=("r1",), status=None)
+    assert await world.receive("r1", state="undelivered")
+    assert await world.status(message) == "sending"
+    await world.settle(second, "sent", refs=("r2",))
+    assert await world.receive("r2")
+    assert await world.status(message) == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "receipt", "winner"),
+    [
+        ([{"sender": "Shop"}], {}, 0),
+        ([{"sender": "Shop"}], {"sender": "shop"}, 0),
+        ([{"sender": "Shop"}], {"sender": "Bank"}, None),
+        ([{"user_ref": 1}, {"user_ref": 2}], {"user_ref": 2}, 1),
+        ([{"user_ref": 1}, {"user_ref": 2}], {}, None),
+        ([{"sender": "Shop"}, {"sender": "Bank"}], {"sender": "Bank"}, 1),
+        ([{"at_ms": NOW - 10 * MINUTE}], {}, None),
+        ([{"at_ms": NOW - 10 * MINUTE}], {"submit_at_ms": NOW - 10 * MINUTE}, 0),
+    ],
+)
+@pytest.mark.parametrize("first", ["receipt", "unknown"])
+async def test_a_receipt_settles_an_unknown(
+    world: World, attempts: list[dict[str, Any]], receipt: dict[str, Any], winner: int | None, first: str
+) -> None:
+    pairs = [await world.started(**fields) for fields in attempts]
+    item = world.receipt("r9", **receipt)
+    settlements = [world.settlement(begin, "unknown", due_ms=NOW + MINUTE) for _, begin in pairs]
+    if first == "receipt":
+        await world.store.receipts.receive([item])
+    await world.store.attempts.settle(settlements)
+    if first == "unknown":
+        assert await world.store.receipts.receive([item]) == [winner is not None]
+    statuses = [await world.status(message) for message, _ in pairs]
+    assert statuses == ["delivered" if n == winner else "sending" for n in range(len(pairs))]
+    assert await world.waiting() == len(pairs) - (winner is not None)
+    assert len(await unmatched(world)) == (winner is None)
+
+
+async def test_overdue_receipts(world: World) -> None:
+    late, done = await world.sent("+491", refs=("a",)), await world.sent("+492", refs=("b",))
+    await world.receive("b", "+492")
+    store = world.store.overdue
+    assert (await store.find(NOW, NOW)).messages == ()
+    found = await store.find(NOW + DAY, NOW + DAY)
+    assert found.messages == ((PROJECT, late.id),)
+    await store.record(found)
+    assert (await world.log(late))[-1] == "message.receipt_overdue"
+    assert "message.receipt_overdue" not in await world.log(done)
+    again = await store.find(NOW + 2 * DAY, NOW + DAY)
+    assert again.messages == ()
+    assert again.cursor == found.upto
+
+
+async def test_inbound_is_stored_once(world: World) -> None:
+    item = world.inbound(dedup="d1")
+    twin = world.inbound(dedup="d1")
+    assert await world.store.inbound.receive([item, twin]) == [PROJECT, None]
+    assert await world.store.inbound.receive([world.inbound(dedup="d1")]) == [None]
+    listed = await world.store.lists.inbound(world.ring, PROJECT, None, 10)
+    assert [(i.id, i.sender, i.to, i.text) for i in listed] == [(item.id, "+4917000001", "12345", "hi")]
+    assert await world.store.lists.inbound(world.ring, PROJECT, item.id, 10) == []
+    assert await world.types() == ["message.received"]
+    assert await world.store.inbound.receive([world.inbound(dedup="d1", received_ms=NOW + 2 * DAY)]) == [PROJECT]
+
+
+async def test_inbound_answers_the_latest_message(world: World) -> None:
+    await world.sent(refs=("a",))
+    latest = await world.sent(refs=("b",))
+    await world.sent("+4917000002", refs=("c",))
+    item = world.inbound()
+    assert await world.store.inbound.receive([item]) == [PROJECT]
+    assert (await world.store.lists.inbound(world.ring, PROJECT, None, 1))[0].in_reply_to == latest.id
+    found = (await world.store.messages.load(world.ring, PROJECT, [latest.id]))[latest.id]
+    assert found.replied_ms == NOW + 200
+    assert (await world.log(latest))[-1] == "message.replied"
+
+
+@pytest.mark.parametrize(("own", "expected"), [("", "prj_b"), ("prj_a", "prj_a"), ("prj_c", "prj_c")])
+async def test_the_project_of_inbound(world: World, own: str, expected: str) -> None:
+    await world.sent(refs=("a",))
+    await world.sent(refs=("b",), project="prj_b")
+    assert await world.store.inbound.receive([world.inbound(provider_project=own)]) == [expected]
+
+
+async def test_stop_and_start(world: World) -> None:
+    message = await world.sent()
+    stranger = "+4917000009"
+    stops = [world.inbound(stop="stop"), world.inbound(stranger, stop="stop")]
+    assert await world.store.inbound.receive(stops) == [PROJECT, PROJECT]
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert found.unsubscribed_ms == NOW + 200
+    assert (await world.log(message))[-1] == "message.unsubscribed"
+    assert "contact.unsubscribed" in await world.types()
+    page = await world.store.suppressions.page(world.ring, PROJECT, ("", ""), 10)
+    assert {(s.to, s.reason) for s in page} == {("+4917000001", "stop"), (stranger, "stop")}
+    await world.store.inbound.receive([world.inbound(stop="start")])
+    page = await world.store.suppressions.page(world.ring, PROJECT, ("", ""), 10)
+    assert [s.to for s in page] == [stranger]
+
+
+def part(n: int, total: int = 3, ref: int = 7, at: int = NOW) -> InboundPartRow:
+    return InboundPartRow("p1", "from", "to", ref, total, n, "k1", f"sealed {n}", at)
+
+
+async def test_inbound_parts(world: World) -> None:
+    keep = world.store.inbound.keep_parts
+    assert await keep([part(3), part(1)]) == [[], []]
+    assert await keep([part(1), part(1, ref=8)]) == [[], []]
+    key = ("p1", "from", "to", 7, 3)
+    assert [row[0] for row in await world.store.inbound.parts_of(key)] == [1, 3]
+    whole = [row for rows in await keep([part(2)]) for row in rows]
+    assert [tuple(row) for row in whole] == [(n, "k1", f"sealed {n}", NOW) for n in (1, 2, 3)]
+    items = [world.inbound(of=key, parts=3), world.inbound(of=key, parts=3)]
+    assert await world.store.inbound.receive(items) == [PROJECT, None]
+    assert await world.store.inbound.parts_of(key) == []
+    assert await world.store.inbound.stale_parts(NOW) == []
+    assert await world.store.inbound.stale_parts(NOW + 1) == [("p1", "from", "to", 8, 3)]
+
+
+async def test_parts_that_come_at_once_are_completed_once(world: World) -> None:
+    answers = await asyncio.gather(*(world.store.inbound.keep_parts([part(n, 12)]) for n in range(1, 13)))
+    assert sorted(len(answer[0]) for answer in answers) == [0] * 11 + [12]
+
+
+async def test_erased_people_leave_no_trace(world: World) -> None:
+    message = await world.sent()
+    await world.store.inbound.receive([world.inbound()])
+    await execute(world.store, "delete from personal")
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert (found.message.personal.to, found.message.personal.text) == ("", None)
+    listed = await world.store.lists.inbound(world.ring, PROJECT, None, 10)
+    assert [(i.sender, i.text) for i in listed] == [(None, None)]
+    assert await world.receive("r1")
+    assert await world.status(message) == "delivered"
+
+
+async def test_an_unreadable_row_is_like_an_erased_one(world: World) -> None:
+    message = world.message(sealed=world.ring.seal(b"{}", new_id("msg")))
+    await world.accept(message)
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert found.message.personal.to == ""
