@@ -33,6 +33,8 @@ def keys_create(
         show_json(made)
     else:
         print(f"{made.id}  {made.key}")
+        if made.smpp is not None:
+            typer.echo(f"over SMPP: system_id {made.smpp.system_id}, password {made.smpp.password}", err=True)
 
 
 @keys.command("list")

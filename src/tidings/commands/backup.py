@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,7 +88,7 @@ def restore(
         raise typer.BadParameter(f"must be one of {', '.join(_JOBS)}", param_hint="--jobs")
     if keys is not None and not keys.is_file():
         raise typer.BadParameter(f"{keys}: no such file", param_hint="--keys")
-    choice = cast("Choice", jobs or "hold")
+    choice: Choice = jobs or "hold"
     try:
         if file is None:
             _decide(_folder(config, data), jobs, as_json)

@@ -5,13 +5,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
 from tidings.commands.session import DEFAULT_URL, Failure, Key, Url, console
 
 if TYPE_CHECKING:
+    from tidings.domain.message import Lane
     from tidings.loadtest.plan import Limits, Plan
     from tidings.loadtest.recorder import Recorder
     from tidings.loadtest.result import Result
@@ -94,8 +95,8 @@ def loadtest(
                 rate_per_s=rate, duration_s=duration_s, arrivals=cast(Any, _choice("--arrivals", arrivals, "constant", "poisson")),
                 seed=seed, lanes=plans.read_lanes(lanes), recipients=plans.read_range(to_range), text=text, batch=batch,
                 connections=connections, timeout_s=timeout_s, wait_s=wait_s + 1.5 * receipt_delay_s, most_lag_ms=max_lag_ms,
-                valid_for_s={lane: int(value) for lane, value in plans.by_lane(plans.read_pairs("--valid-for", valid_for, LANE_NAMES)).items()},
-                sla_ms=plans.by_lane(plans.read_pairs("--sla-ms", sla_ms, LANE_NAMES)),
+                valid_for_s={lane: int(value) for lane, value in _by_lane("--valid-for", valid_for).items()},
+                sla_ms=_by_lane("--sla-ms", sla_ms),
             )
         )  # fmt: skip
         mix = plans.read_receipts(receipts)
@@ -126,7 +127,11 @@ def loadtest(
     raise typer.Exit(result.exit_code)
 
 
-LANE_NAMES = ("otp", "transactional", "marketing")
+def _by_lane(option: str, text: str) -> "dict[Lane, float]":
+    from tidings.domain.message import LANES
+    from tidings.loadtest import plan
+
+    return plan.by_lane(plan.read_pairs(option, text, LANES))
 
 
 def _own_carrier(sandbox: bool | None, key: str) -> bool:

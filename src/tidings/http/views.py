@@ -192,10 +192,18 @@ class KeyView(View, frozen=True, kw_only=True):
     revoked_at: dt.datetime | None
 
 
+class SmppLoginView(View, frozen=True, kw_only=True):
+    """How a key binds over SMPP, whose fields are too short for `key` itself."""
+
+    system_id: str
+    password: str
+
+
 class NewKeyView(KeyView, frozen=True, kw_only=True):
-    """A key just made. `key` is in this answer only."""
+    """A key just made. `key` and `smpp` are in this answer only."""
 
     key: str
+    smpp: SmppLoginView
 
 
 class ProjectView(View, frozen=True, kw_only=True):

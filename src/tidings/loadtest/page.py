@@ -113,7 +113,7 @@ def _fault(result: Result, field: str, label: str, meaning: str) -> str:
     count: int = getattr(result.accounts, field)
     known = field not in ("duplicated", "late", "over_rate", "ghosts", "contradicted") or _sees_carrier(result)
     shown, css = (f"{count:,}", "bad" if count else "good") if known else ("–", "none")
-    return f'<div class="{css}" title="{escape(meaning)}"><b>{shown}</b><span>{escape(label)}</span><small>{escape(meaning)}</small></div>'
+    return f'<div class="{css}"><b>{shown}</b><span>{escape(label)}</span><small>{escape(meaning)}</small></div>'
 
 
 def _sees_carrier(result: Result) -> bool:
@@ -135,7 +135,11 @@ def _over_time(result: Result) -> str:
     points = result.series
 
     def rate(field: str) -> list[tuple[float, float]]:
-        return [(point.at_s, getattr(point, field) / step) for point in points]
+        return [(point.at_s, getattr(point, field) / _length(point.at_s)) for point in points]
+
+    def _length(at_s: float) -> float:
+        """The last step is shorter."""
+        return max(0.1, min(step, result.seconds - at_s))
 
     def value(field: str) -> list[tuple[float, float]]:
         return [(point.at_s, getattr(point, field)) for point in points]
@@ -169,15 +173,17 @@ def _latencies(result: Result) -> str:
             for lane, one in lanes.items()
         )  # fmt: skip
         shown = [lane for lane in lanes if lane != "all"] if len(lanes) > 2 else ["all"]
+        used = plot.used_bins(result.edges_ms, [lanes[lane].bins for lane in shown])
         plots = "".join(
             plot.histogram(
                 lane if lane != "all" else "all lanes", _LANE_CSS[lane], result.edges_ms, lanes[lane].bins,
-                [("p50", lanes[lane].p50_ms), ("p99", lanes[lane].p99_ms), ("p99.9", lanes[lane].p99_9_ms)],
+                [("p50", lanes[lane].p50_ms), ("p99", lanes[lane].p99_ms), ("p99.9", lanes[lane].p99_9_ms)], used,
             )
             for lane in shown
         )  # fmt: skip
         sections.append(
-            f'<section><h2>{escape(title)} <small>{escape(meaning)}</small></h2><table class="numbers">{head}{rows}</table>{plots}</section>'
+            f"<section><h2>{escape(title)} <small>{escape(meaning)}</small></h2>"
+            f'<table class="numbers">{head}{rows}</table>{plots}</section>'
         )
     return "".join(sections)
 
@@ -207,7 +213,8 @@ def _details(result: Result) -> str:
         ("far side", context.far_side),
         ("carrier's rate", f"{context.carrier_rate_per_s:g}/s, most seen in a second: {result.carrier_peak_per_s:,}"
          if context.carrier_rate_per_s else f"no limit, most seen in a second: {result.carrier_peak_per_s:,}"),
-        ("told by", f"{context.callbacks}; told twice: {accounts.repeated_callbacks:,}; wrong signature: {result.refused_callbacks:,}"),
+        ("told by", f"{context.callbacks}; told twice: {accounts.repeated_callbacks:,};"
+         f" wrong signature: {result.refused_callbacks:,}"),
         ("lanes", ", ".join(f"{lane} {count:,}" for lane, count in result.sent_by_lane.items())),
         ("sent again after an unknown outcome", f"{accounts.resent_after_unknown:,} (documented, not a duplicate)"),
         ("lost, never at the carrier", f"{accounts.lost_before_carrier:,} of {accounts.lost:,}"),

@@ -1,6 +1,7 @@
 """Plots as inline SVG: lines over time, and histograms. Colours come from the page's style sheet. Pure."""
 
 import math
+from collections.abc import Callable
 from html import escape
 from typing import Final
 
@@ -46,10 +47,17 @@ def lines(title: str, drawn: list[Line], *, y_unit: str, height: int = 240, log:
     return _figure(title, legend, box.svg("".join(body), title))
 
 
-def histogram(title: str, css: str, edges_ms: list[float], bins: list[int], marks: list[tuple[str, float]]) -> str:
-    """Bars over a logarithmic latency axis; `marks` are (name, ms) such as percentiles."""
-    used = [n for n, count in enumerate(bins) if count] or [0]
-    first, last = max(0, used[0] - 1), min(len(edges_ms) - 1, used[-1] + 1)
+def used_bins(edges_ms: list[float], several: list[list[int]]) -> tuple[int, int]:
+    """The first and the last bin that a plot of all of them needs: lanes above each other then share an axis."""
+    used = [n for bins in several for n, count in enumerate(bins) if count] or [0]
+    return max(0, min(used) - 1), min(len(edges_ms) - 1, max(used) + 1)
+
+
+def histogram(
+    title: str, css: str, edges_ms: list[float], bins: list[int], marks: list[tuple[str, float]], shown: tuple[int, int]
+) -> str:
+    """Bars over a logarithmic latency axis from the first to the last bin `shown`; `marks` are (name, ms)."""
+    first, last = shown
     low, high = math.log(edges_ms[max(0, first - 1)]), math.log(edges_ms[last])
     height, floor, peak = 150, 150 - _BOTTOM, max(bins) or 1
     span = (high - low) or 1.0
@@ -77,12 +85,12 @@ def histogram(title: str, css: str, edges_ms: list[float], bins: list[int], mark
     return _figure(title, "", svg)
 
 
-def _marks(marks: list[tuple[str, float]], x_of: "object", floor: int) -> list[str]:
+def _marks(marks: list[tuple[str, float]], x_of: Callable[[float], float], floor: int) -> list[str]:
     """Dashed lines with a name; names that would overlap are left out, their lines stay."""
     drawn: list[str] = []
     taken = -100.0
     for name, value_ms in marks:
-        x = x_of(value_ms)  # type: ignore[operator]
+        x = x_of(value_ms)
         drawn.append(f'<path class="mark" d="M{x:.1f} {_TOP} V{floor}"/>')
         if x - taken > 46:
             side, shift = ("end", -4) if x > WIDTH - 70 else ("start", 4)

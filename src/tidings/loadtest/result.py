@@ -76,7 +76,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     carrier_peak_per_s: int
     refused_callbacks: int
     latency: dict[str, dict[str, Latency]]
-    edges_ms: list[float] = EDGES_MS
+    edges_ms: list[float] = msgspec.field(default_factory=lambda: list(EDGES_MS))
     series: list[Point]
     step_s: float
     generator: Generator

@@ -135,7 +135,7 @@ class Stage:
         elif kind == "provider":
             await self.client.providers.delete(name)
         else:
-            await self._outer.keys.revoke(name)
+            await self.client.keys.revoke(name)  # by itself: a key of another project is not to be seen
 
     async def _project(self) -> str:
         async for project in self._outer.projects.list():

@@ -59,6 +59,7 @@ vertical-align:middle}
 .grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--s5);stroke-width:1;fill:none}
 .tick,.note{fill:var(--soft);font:11px system-ui,sans-serif}.note{fill:var(--ink)}
 .mark{stroke:var(--ink);stroke-width:1;stroke-dasharray:3 3;opacity:.55}
-@media (max-width:760px){.faults{grid-template-columns:repeat(3,1fr)}.pair{grid-template-columns:1fr}section{padding:16px;overflow-x:auto}}
+@media (max-width:760px){.faults{grid-template-columns:repeat(3,1fr)}.pair{grid-template-columns:1fr}
+section{padding:16px;overflow-x:auto}}
 @media print{body{background:#fff}section,header{break-inside:avoid}}
 """

@@ -146,8 +146,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: dt.datetime | None = None
 
 
+class SmppLogin(msgspec.Struct, frozen=True, kw_only=True):
+    """How a key binds over SMPP."""
+
+    system_id: str
+    password: str
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key. `key` only when it was just made."""
+    """An API key. `key` and `smpp` only when it was just made."""
 
     id: str
     name: str
@@ -156,6 +163,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str] = msgspec.field(default_factory=list[str])
     hint: str | None = None
     key: str | None = None
+    smpp: SmppLogin | None = None
     created_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
     revoked_at: dt.datetime | None = None

@@ -8,6 +8,7 @@ from litestar import Response, Router
 from litestar.params import FromPath
 from msgspec import Meta
 
+from tidings.domain import smpp_login
 from tidings.domain.errors import FieldError, Forbidden, NotFound
 from tidings.domain.request import millis
 from tidings.http import paging
@@ -101,7 +102,8 @@ async def create_key(request: Call) -> Response[bytes]:
     if replayed:
         found = await back.store.keys.get(project, resource) or key
         token = _derived(request, wanted.mode, resource)
-    return answer({**key_view(found), "key": token}, 201, replayed=replayed)
+    smpp = {"system_id": smpp_login.system_id(resource), "password": smpp_login.password(back.ring, resource)}
+    return answer({**key_view(found), "key": token, "smpp": smpp}, 201, replayed=replayed)
 
 
 def _derived(request: Call, mode: str, id: str) -> str:

@@ -1,6 +1,7 @@
 """Attempts: stored before the wire, settled after it."""
 
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -113,9 +114,19 @@ def _error(reason: str) -> str:
 
 _SETTLE = f"""
 update attempts a set status = e.status, sent_ms = coalesce(e.sent_ms, a.sent_ms), ended_ms = e.ended_ms, error = e.error,
-  part_states = case when a.part_states = '' then e.states else a.part_states end
-from {rowset("e", "project text, id text, status text, sent_ms bigint, ended_ms bigint, error text, states text")}
+  refs = e.refs::jsonb, part_states = case when a.part_states = '' or e.late then e.states else a.part_states end
+from {
+    rowset(
+        "e",
+        "project text, id text, status text, sent_ms bigint, ended_ms bigint, error text, states text, refs text, late bool",
+    )
+}
 where a.project = e.project and a.id = e.id and a.status in ('sending', 'unknown')"""
+_LATE = f"""
+select a.id, a.part_states, j.kind = 'unknown' and j.owner is null and a.n = j.tries
+from {rowset("e", "project text, message text, id text")}
+join attempts a on a.project = e.project and a.id = e.id
+left join jobs j on j.project = e.project and j.message = e.message"""
 _WAIT = f"""
 update jobs j set owner = null, due_ms = e.due_ms, kind = e.kind
 from {rowset("e", "project text, message text, due_ms bigint, kind text")}
@@ -126,26 +137,42 @@ _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "un
 async def settle(session: Session, items: list[Settlement]) -> list[None]:
     """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
     await locks.expect_receipts(session, {item.provider for item in items})
-    unknown = {(item.provider, item.to_hash) for item in items if item.kind == "unknown"}
-    keys = [(item.project, item.message) for item in items]
-    keys += await receipts.may_speak_of(session, unknown)
-    # who settles a waiting job writes it: its lock is taken in order before, for a lease may be looking at it
-    waits = any(item.kind == "unknown" or item.status == "queued" for item in items)
-    locked = await (jobs.hold(session, keys) if waits else transitions.lock(session, keys))
-    last = {(item.project, item.attempt): item for item in items}
-    await session.execute(_SETTLE, *turned(_attempt_row(item) for item in last.values()))
     refs = [
         (item.provider, ref, item.to_hash, item.project, item.attempt, part)
         for item in items
         for part, ref in enumerate(item.refs)
         if ref
     ]
+    people = {(item.provider, item.to_hash) for item in items}
+    kept = await receipts.kept(session, {row[:3] for row in refs}, people)
+    keys = {(item.project, item.message) for item in items} | await receipts.may_speak_of(session, kept)
+    # who settles a waiting job writes it: its lock is taken in order before, for a lease may be looking at it
+    waits = any(item.kind == "unknown" or item.status == "queued" or item.late for item in items)
+    locked = await (jobs.hold(session, keys) if waits else transitions.lock(session, keys))
+    late = await _late(session, items) if any(item.late for item in items) else {}
+    last = {(item.project, item.attempt): item for item in items}
+    await session.execute(_SETTLE, *turned(_attempt_row(item, late.get(item.attempt)) for item in last.values()))
     await receipts.add_refs(session, refs)
-    await transitions.apply(session, [_change(item) for item in items if item.status is not None], locked)
-    await _settle_jobs(session, items)
-    await receipts.apply_parked(session, [row[:3] for row in refs], locked)
-    await receipts.match_parked_unknown(session, unknown, locked)
+    open_still = [item for item in items if not item.late or late[item.attempt].waits]
+    await transitions.apply(session, [_change(item) for item in open_still if item.status is not None], locked)
+    await _settle_jobs(session, open_still)
+    await receipts.place_kept(session, kept, locked)
     return [None] * len(items)
+
+
+class _Late(NamedTuple):
+    """What a late answer meets: whether its message still waits for it, and the parts as they are known."""
+
+    waits: bool
+    states: str
+
+
+async def _late(session: Session, items: list[Settlement]) -> dict[str, _Late]:
+    """By attempt. A message that was sent again since, or has ended, waits no more."""
+    late = {item.attempt: item for item in items if item.late}
+    rows = await session.fetch(_LATE, *turned((item.project, item.message, item.attempt) for item in late.values()))
+    found = {row[0]: _Late(bool(row[2]) and late[row[0]].kind != "unknown", row[1]) for row in rows}
+    return {attempt: found.get(attempt, _Late(False, "")) for attempt in late}
 
 
 def _change(item: Settlement) -> Change:
@@ -155,11 +182,16 @@ def _change(item: Settlement) -> Change:
     )  # fmt: skip
 
 
-def _attempt_row(item: Settlement) -> tuple[Any, ...]:
+def _attempt_row(item: Settlement, late: _Late | None) -> tuple[Any, ...]:
     sent = item.at_ms if item.kind == "sent" else None
     ended = item.at_ms if item.kind in ("refused", "retry") else None
-    states = "s" * len(item.refs)
-    return item.project, item.attempt, _ATTEMPT_STATUS[item.kind], sent, ended, item.error, states
+    # a part without an answer is `?`: only a receipt can say that the carrier has it
+    states = "".join("s" if ref else "?" for ref in item.refs) if item.kind == "unknown" else "s" * len(item.refs)
+    if late is not None:  # receipts may have spoken of some parts since
+        states = "".join(new if old == "?" else old for old, new in zip_longest(late.states, states, fillvalue="?"))
+    refs = msgspec.json.encode(item.refs).decode() if item.refs else None
+    status = _ATTEMPT_STATUS[item.kind]
+    return item.project, item.attempt, status, sent, ended, item.error, states, refs, late is not None
 
 
 def _event_data(item: Settlement) -> str:

@@ -6,9 +6,11 @@ side, and so do other nodes; what one writer excludes in SQLite is guarded by ro
 fails, each caller's part is run again in a transaction of its own: one caller's error never aborts the others.
 
 A lost connection comes back by itself. A transaction that had not reached its commit is rolled back by the server and
-run again. When the connection is lost DURING the commit, its outcome is asked for by its number once the server is back
-(`pg_xact_status`); only if that cannot be told do the callers get StoreError. Such a write may have happened: accepting
-is safe to repeat with its idempotency key, and a job whose settlement is in doubt comes due again when its lease ends.
+run again. When the connection is lost DURING the commit, its outcome is looked up once the server is back: every
+transaction writes its number into its writer's row of `marks`. (`pg_xact_status` will not do: after a crash the numbers of
+transactions that were never flushed are given again, and somebody else's commit would pass for ours.) Only if the server
+stays away do the callers get StoreError. Such a write may have happened: accepting is safe to repeat with its idempotency
+key, and a job whose settlement is in doubt comes due again when its lease ends.
 """
 
 import asyncio
@@ -33,6 +35,10 @@ _READERS: Final = 4
 _PATIENCE_S: Final = 10.0  # a restart of the server takes a second or five
 _CROSSED_TRIES: Final = 6
 _HELD_S: Final = (0.001, 0.002, 0.004, 0.008, 0.016)  # a neighbour's commit takes milliseconds
+# Nothing, where the transaction has written nothing: then its outcome is of no interest.
+_MARK: Final = "update marks set token = $2 where writer = $1 and pg_current_xact_id_if_assigned() is not null"
+# The lock waits for a commit that the server is still at.
+_LOOK_UP: Final = "select token from marks where writer = $1 for update"
 _AGAIN_S: Final = 0.05  # before a transaction is run again on a new connection
 
 
@@ -224,7 +230,8 @@ class PostgresEngine:
         try:
             results = await fn(session, items)
             await log.append(session)
-            xid = await raw.fetchval("select pg_current_xact_id_if_assigned()::text")
+            link.token += 1
+            written = await raw.execute(_MARK, link.name, link.token) == "UPDATE 1"
         except BaseException:
             await _roll_back(link, raw)
             raise
@@ -234,7 +241,7 @@ class PostgresEngine:
             if not lost(error, raw):
                 raise
             link.drop()
-            if xid is not None and not await self._committed(link, xid, error):
+            if written and not await self._committed(link, error):
                 raise asyncpg.ConnectionDoesNotExistError("the server went away before the commit") from error
         self.commits += 1
         answers: list[list[Any]] = []
@@ -244,23 +251,22 @@ class PostgresEngine:
             at += len(write.items)
         return answers
 
-    async def _committed(self, link: Link, xid: str, cause: Exception) -> bool:
+    async def _committed(self, link: Link, cause: Exception) -> bool:
         """Whether the transaction whose commit was not answered has happened. Raises CommitUnknown."""
         until = time.monotonic() + self._patience_s
         while True:
             try:
                 raw = await link.raw(until)
-                status = await raw.fetchval("select pg_xact_status($1::text::xid8)", xid)
-            except LOST:
+                token = await raw.fetchval(_LOOK_UP, link.name)
+            except LOST as error:
                 link.drop()
-                status = "in progress"
-            except (StoreError, asyncpg.PostgresError) as error:
+                if time.monotonic() >= until:
+                    raise CommitUnknown(f"the server went away during a commit: {cause}") from error
+                await asyncio.sleep(_AGAIN_S)
+            except (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 raise CommitUnknown(f"the server went away during a commit: {cause}") from error
-            if status in ("committed", "aborted"):
-                return status == "committed"
-            if status is None or time.monotonic() >= until:
-                raise CommitUnknown(f"the server went away during a commit: {cause}") from cause
-            await asyncio.sleep(0.05)
+            else:
+                return token == link.token
 
 
 async def _roll_back(link: Link, raw: Raw) -> None:

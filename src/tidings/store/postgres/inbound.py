@@ -14,6 +14,7 @@ _COLUMNS = (
     "provider text, from_hash text, to_hash text, ref int, total int, part int, key_id text, sealed text,"
     " received_ms bigint"
 )
+_FIELDS = len(_COLUMNS.split(","))
 _PART = f"insert into inbound_parts select * from {rowset('e', _COLUMNS)} on conflict do nothing"
 _OF = "provider = $1 and from_hash = $2 and to_hash = $3 and ref = $4 and total = $5"
 # The latest message that went to this person through this provider.
@@ -30,7 +31,10 @@ Reply = tuple[str, str]  # project, the message that is answered
 async def keep_parts(session: Session, items: list[InboundPartRow]) -> list[list[tuple[Any, ...]]]:
     """Stores parts; for the item that completes its message, the rows (part, key_id, sealed, received_ms), else []."""
     await locks.parts(session, {f"{_key(item)}" for item in items})
-    await session.execute(_PART, *columns(items))
+    new = await _first_time(session, {n: (item.dedup, item.received_ms) for n, item in enumerate(items) if item.dedup})
+    fresh = [item for n, item in enumerate(items) if not item.dedup or n in new]
+    if fresh:
+        await session.execute(_PART, *columns(fresh)[:_FIELDS])
     answers: list[list[tuple[Any, ...]]] = []
     done: set[PartKey] = set()
     for item in items:
@@ -65,7 +69,8 @@ async def stale_parts(session: Session, before_ms: int) -> list[PartKey]:
 async def receive(session: Session, items: list[InboundRow]) -> list[str | None]:
     """Stores whole messages with their events; the project of each, or None for one that was here already."""
     await locks.parts(session, {f"{item.of}" for item in items if item.of is not None})
-    new = await _first_time(session, items)
+    whole = {n: (item.dedup, item.received_ms) for n, item in enumerate(items) if item.of is None}
+    new = await _first_time(session, whole)
     replies = await _answered(session, items)
     await transitions.lock(session, replies.values())
     default = await session.fetchval("select min(id) from projects")
@@ -85,15 +90,14 @@ async def receive(session: Session, items: list[InboundRow]) -> list[str | None]
     return answers
 
 
-async def _first_time(session: Session, items: list[InboundRow]) -> set[int]:
-    """Those that are no parts put together and were not seen before; the unique index decides between two nodes."""
-    whole = {n: item for n, item in enumerate(items) if item.of is None}
-    if not whole:
+async def _first_time(session: Session, wanted: dict[int, tuple[str, int]]) -> set[int]:
+    """Those of (dedup, received_ms) that were not seen before; the unique index decides between two nodes."""
+    if not wanted:
         return set()
-    ours: dict[str, int] = {}
-    for n, item in whole.items():
-        ours.setdefault(item.dedup, n)
-    latest = max(item.received_ms for item in whole.values())
+    ours: dict[str, tuple[int, int]] = {}
+    for n, (dedup, received_ms) in wanted.items():
+        ours.setdefault(dedup, (n, received_ms))
+    latest = max(received_ms for _, received_ms in wanted.values())
     await session.execute(
         "delete from inbound_seen where dedup in (select dedup from inbound_seen where received_ms < $1"
         " order by dedup for update skip locked)",
@@ -102,9 +106,9 @@ async def _first_time(session: Session, items: list[InboundRow]) -> set[int]:
     fresh = await session.fetch(
         f"insert into inbound_seen select * from {rowset('e', 'dedup text, received_ms bigint')} order by e.dedup"
         " on conflict do nothing returning dedup",
-        *turned((dedup, items[n].received_ms) for dedup, n in ours.items()),
+        *turned((dedup, received_ms) for dedup, (_, received_ms) in ours.items()),
     )
-    return {ours[row[0]] for row in fresh}
+    return {ours[row[0]][0] for row in fresh}
 
 
 async def _answered(session: Session, items: list[InboundRow]) -> dict[int, Reply]:

@@ -1,5 +1,6 @@
 """Jobs: leasing fairly, giving back, expiring, cancelling. Several workers lease at once and never share a job."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from tidings.store.contract import NEVER, Change, End, LeaseAsk, Release
@@ -163,7 +164,7 @@ class Held(Locked):
     jobs: dict[Key, tuple[str | None, str]]
 
 
-async def hold(session: Session, keys: dict[Key, Any] | list[Key]) -> Held:
+async def hold(session: Session, keys: Iterable[Key]) -> Held:
     """Locks messages and then their jobs, each in order. A lease takes no lock on messages: hence both."""
     locked = await transitions.lock(session, keys)
     found = await session.fetch(_HOLD, *turned(locked.status)) if locked.status else []

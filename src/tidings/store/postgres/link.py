@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from tidings.domain.errors import StoreError, StoreFull
+from tidings.kit.ids import new_id
 
 Raw: TypeAlias = "asyncpg.Connection[Any]"
 #: The server or the way to it went away. What was not committed is rolled back by the server.
@@ -81,9 +82,11 @@ class Link:
     """A place for one connection. It is made when it is needed, and again after it was lost."""
 
     def __init__(self, url: str, *, writer: bool) -> None:
+        self.name = new_id("wrt")
         self._url = url
         self._writer = writer
         self._raw: Raw | None = None
+        self.token = 0  # the number of this writer's last transaction
 
     async def raw(self, until: float) -> Raw:
         """The connection; a lost one is made anew, again and again until the monotonic time. Raises StoreError."""
@@ -105,6 +108,8 @@ class Link:
             if self._writer:
                 await check(raw)
                 await raw.execute(REBASE)
+                await raw.execute(_SWEEP_MARKS)
+                await raw.execute(_MARK, self.name)
         except asyncpg.UndefinedTableError as error:
             raw.terminate()
             raise StoreError("the database has no schema of Tidings yet: run `tidings migrate`") from error
@@ -130,6 +135,11 @@ class Link:
         self._raw = None
 
 
+# A transaction that commits is known by its number here, so that it can be looked up: see engine.py.
+_MARK: Final = "insert into marks (writer, token) values ($1, 0) on conflict do nothing"
+_SWEEP_MARKS: Final = """
+delete from marks where writer in (
+  select writer from marks where since < now() - interval '30 days' order by writer for update skip locked)"""
 #: See log.py. A copy of the database, restored into another server, meets a counter of transactions that may stand below
 #: the one its events were numbered by: their numbers go on behind the highest one. Every writer looks, once, when it connects.
 REBASE: Final = """

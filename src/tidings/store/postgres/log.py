@@ -16,6 +16,8 @@ nobody, and one bigint does for number, order and visibility. What it costs: a t
 followers back (nothing is lost, they wait), wherever in the server it runs; the sessions of Tidings end theirs within
 seconds. Two committed events may also wait for the moment that a neighbour needs to commit: see `HeldBack`.
 
+After a crash the server gives numbers again that no flushed commit had: nobody has read events under them.
+
 xid is the 64-bit one that never wraps (`pg_current_xact_id`). Numbers stay below 2**53, what JSON readers take, for the
 first 5 * 10**11 transactions of a server. `log_base` is for copies restored into another server: see link.REBASE.
 """

@@ -1,8 +1,11 @@
 """Receipts that never came: a cursor follows the `message.sent` events at a distance and looks what became of each."""
 
+from collections.abc import Sequence
+
 from tidings.kit.ids import new_id
 from tidings.store.contract import Late
 from tidings.store.postgres import log, transitions
+from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 
 _SUBSCRIBER = "receipt-overdue"
@@ -29,6 +32,20 @@ async def find(session: Session, before_ms: int, now_ms: int) -> Late:
         if kind == "message.sent" and status == "sent":
             late.append((project, message))
     return Late(cursor, upto, now_ms, tuple(late))
+
+
+_QUESTIONS = f"""
+select a.provider, r.value, a.sender from {rowset("e", "project text, message text")}
+join attempts a on a.project = e.project and a.message = e.message and a.status = 'sent'
+cross join lateral jsonb_array_elements_text(a.refs) with ordinality r (value, n)
+where r.value <> '' and substr(a.part_states, r.n::int, 1) = 's' order by a.project, a.id, r.n"""
+
+
+async def questions(session: Session, messages: Sequence[tuple[str, str]]) -> list[tuple[str, str, str | None]]:
+    """The parts of these messages that no receipt has ended. A read."""
+    if not messages:
+        return []
+    return [(row[0], row[1], row[2]) for row in await session.fetch(_QUESTIONS, *turned(messages))]
 
 
 async def record(session: Session, items: list[Late]) -> list[None]:

@@ -27,9 +27,9 @@ select e.n, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.
 join refs r on r.provider = e.provider and r.ref = e.ref and (e.to_hash is null or r.to_hash = e.to_hash)
 join attempts a on a.project = r.project and a.id = r.attempt"""
 _OPEN = f"""
-select e.n, a.project, a.id, a.message, a.parts, a.part_states, a.user_ref, a.sender
+select e.n, a.project, a.id, a.message, a.parts, a.part_states, a.user_ref, a.sender, a.status
 from {rowset("e", "n int, provider text, to_hash text, since_ms bigint, until_ms bigint")}
-join attempts a on a.status = 'unknown' and a.provider = e.provider and a.to_hash = e.to_hash
+join attempts a on a.status in ('sending', 'unknown') and a.provider = e.provider and a.to_hash = e.to_hash
   and a.created_ms between e.since_ms and e.until_ms order by a.created_ms, a.id"""
 _ATTEMPTS = f"""
 update attempts a set part_states = e.states, status = e.status, ended_ms = coalesce(e.ended_ms, a.ended_ms)
@@ -73,20 +73,31 @@ async def receive(session: Session, items: list[ReceiptRow]) -> list[bool]:
         await locks.keep_receipts(session, {item.provider for item in missing.values()})
         keys |= await _known(session, missing)
         missing = {n: item for n, item in numbered.items() if n not in keys}
-    open_ones = await _open(session, missing)
-    locked = await transitions.lock(
-        session,
-        {key for found in keys.values() for key in found}
-        | {(row[1], row[3]) for rows in open_ones.values() for row in rows},
-    )
-    found = await _find(session, numbered)
-    missing = {n: item for n, item in numbered.items() if n not in found}
-    found |= await _unknown(session, missing, locked)
-    for n in sorted(missing):
-        if n not in found:
-            await _park(session, items[n])
+    wanted = {key for found in keys.values() for key in found} | await _keys_of_open(session, missing)
+    matched = await _place(session, numbered, await transitions.lock(session, wanted))
+    for n, item in numbered.items():
+        if n not in matched:
+            await _park(session, item)
+    return [n in matched for n in numbered]
+
+
+async def _place(session: Session, items: dict[int, ReceiptRow], locked: Locked) -> set[int]:
+    """Finds a home for receipts where there is one; then, in order, for the others: one before them may have told us
+    which part has this carrier's id."""
+    found = await _find(session, items)
     await _apply(session, [(items[n], found[n]) for n in sorted(found)], locked)
-    return [n in found for n in range(len(items))]
+    placed, told = set(found), False
+    rest = {n: item for n, item in items.items() if n not in found}
+    candidates = await _open(session, rest)
+    for n, item in rest.items():
+        match = (await _find(session, {n: item})).get(n) if told else None
+        if match is None and n in candidates:
+            match = await _unknown(session, item, locked)
+            told = told or match is not None
+        if match is not None:
+            await _apply(session, [(item, match)], locked)
+            placed.add(n)
+    return placed
 
 
 def _wanted(items: dict[int, ReceiptRow]) -> list[tuple[Any, ...]]:
@@ -129,55 +140,32 @@ async def add_refs(session: Session, refs: Sequence[tuple[Any, ...]]) -> None:
         await session.execute(_REFS, *turned({row[:3]: row for row in refs}.values()))
 
 
-async def apply_parked(session: Session, refs: list[tuple[Any, ...]], locked: Locked) -> None:
-    """Receipts that came before the answer that named their message: (provider, ref, to_hash)."""
-    if not refs:
-        return
-    early = await session.fetch(
-        f"select distinct r.id, r.receipt from {rowset('e', 'provider text, ref text, to_hash text')}"
-        " join receipt_refs x on x.provider = e.provider and x.ref = e.ref"
-        " join receipts r on r.id = x.receipt and (r.to_hash is null or r.to_hash = e.to_hash) order by r.id",
-        *turned(set(refs)),
-    )
-    if not early:
-        return
-    items = {n: _decode(row[1]) for n, row in enumerate(early)}
-    found = await _find(session, items)
-    await session.execute("delete from receipts where id = any($1::bigint[])", [early[n][0] for n in found])
-    await _lock_more(session, {(match.project, match.message) for match in found.values()}, locked)
-    await _apply(session, [(items[n], found[n]) for n in sorted(found)], locked)
+Kept = list[tuple[int, ReceiptRow]]
+_KEPT = f"""
+select r.id, r.receipt from receipts r where r.id in (
+  select x.receipt from {rowset("e", "provider text, ref text, to_hash text")}
+  join receipt_refs x on x.provider = e.provider and x.ref = e.ref
+  union all
+  select k.id from {rowset("p", "provider text, to_hash text", 4)}
+  join receipts k on k.provider = p.provider and k.to_hash = p.to_hash) order by r.id"""
 
 
-async def may_speak_of(session: Session, recipients: set[tuple[str, str]]) -> list[Key]:
-    """Messages that kept receipts for these (provider, to_hash) could settle: they are locked with those at hand."""
-    if not recipients:
-        return []
-    found = await session.fetch(
-        f"select distinct a.project, a.message from {rowset('e', 'provider text, to_hash text')}"
-        " join receipts r on r.provider = e.provider and r.to_hash = e.to_hash"
-        " join attempts a on a.status = 'unknown' and a.provider = r.provider and a.to_hash = r.to_hash",
-        *turned(recipients),
-    )
-    return [(row[0], row[1]) for row in found]
+async def kept(session: Session, refs: set[tuple[Any, ...]], people: set[tuple[str, str]]) -> Kept:
+    """Receipts that came too early: of these (provider, ref, to_hash), or to these (provider, to_hash)."""
+    columns: list[list[Any]] = turned(refs) if refs else [[], [], []]
+    return [(row[0], _decode(row[1])) for row in await session.fetch(_KEPT, *columns, *turned(people))]
 
 
-async def match_parked_unknown(session: Session, recipients: set[tuple[str, str]], locked: Locked) -> None:
-    """Attempts have become unknown, to these (provider, to_hash): receipts that are kept may be theirs."""
-    if not recipients:
-        return
-    kept = await session.fetch(
-        f"select r.id, r.receipt from {rowset('e', 'provider text, to_hash text')}"
-        " join receipts r on r.provider = e.provider and r.to_hash = e.to_hash order by r.id",
-        *turned(recipients),
-    )
-    items = {n: _decode(row[1]) for n, row in enumerate(kept)}
-    open_ones = await _open(session, items)
-    if not open_ones:
-        return
-    await _lock_more(session, {(row[1], row[3]) for rows in open_ones.values() for row in rows}, locked)
-    found = await _unknown(session, items, locked)
-    await session.execute("delete from receipts where id = any($1::bigint[])", [kept[n][0] for n in found])
-    await _apply(session, [(items[n], found[n]) for n in sorted(found)], locked)
+async def may_speak_of(session: Session, early: Kept) -> set[Key]:
+    """The unknown messages that kept receipts could settle: they are locked with those at hand."""
+    return await _keys_of_open(session, {n: item for n, (_, item) in enumerate(early)})
+
+
+async def place_kept(session: Session, early: Kept, locked: Locked) -> None:
+    """Attempts have been settled: kept receipts may be theirs now."""
+    if early:
+        placed = await _place(session, {n: item for n, (_, item) in enumerate(early)}, locked)
+        await session.execute("delete from receipts where id = any($1::bigint[])", [early[n][0] for n in placed])
 
 
 async def _lock_more(session: Session, keys: set[Key], locked: Locked) -> None:
@@ -187,7 +175,7 @@ async def _lock_more(session: Session, keys: set[Key], locked: Locked) -> None:
 
 
 async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, list[Any]]:
-    """Unknown attempts to the same person through the same provider, from about the time that a receipt speaks of."""
+    """Attempts without an answer to the same person through the same provider, from about the time of the receipt."""
     near = UNKNOWN_MATCH_S * 1000 + 60_000
     wanted = [
         (n, item.provider, item.to_hash, _around(item) - near, _around(item) + near)
@@ -200,29 +188,40 @@ async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, lis
     return found
 
 
+async def _keys_of_open(session: Session, items: dict[int, ReceiptRow]) -> set[Key]:
+    return {(row[1], row[3]) for rows in (await _open(session, items)).values() for row in rows if row[8] == "unknown"}
+
+
 def _around(item: ReceiptRow) -> int:
     return item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
 
 
-async def _unknown(session: Session, items: dict[int, ReceiptRow], locked: Locked) -> dict[int, Match]:
-    """The unknown attempts that receipts settle (design §2): by the echoed reference, else the only candidate."""
-    open_ones = await _open(session, items)
-    found: dict[int, Match] = {}
-    taken: dict[str, str] = {}  # of attempts matched in this batch: the next receipt is another part's
-    for n, item in items.items():
-        chosen = _candidate(item, open_ones.get(n, []))
-        if chosen is None:
-            continue
-        _, project, attempt, message, parts, stored, _, _ = chosen
-        now = taken.get(str(attempt)) or str(stored).ljust(parts, "s")
-        part = max(now.find("s"), 0)
-        taken[attempt] = now[:part] + "-" + now[part + 1 :]
-        found[n] = Match(project, attempt, part, message, "sent", stored.ljust(parts, "s"), parts)
-        await add_refs(session, [(item.provider, item.refs[0], item.to_hash, project, attempt, part)])
-        change = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
-        await transitions.apply(session, [change], locked)
-    await jobs.finish(session, [(match.project, match.message) for match in found.values()])
-    return found
+async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match | None:
+    """The part of an unknown attempt that this receipt is for (design §2): by the echoed reference, else the only candidate.
+
+    An attempt that is still on the wire is a candidate too, since a receipt may come before its answer: then it waits
+    for the answer. The attempt stays unknown, and its job waits, until every part is accounted for.
+    """
+    chosen = _candidate(item, (await _open(session, {0: item})).get(0, []))
+    if chosen is None or chosen[8] != "unknown":
+        return None
+    project, attempt, message = str(chosen[1]), str(chosen[2]), str(chosen[3])
+    parts, states = int(chosen[4]), str(chosen[5])
+    states = states.ljust(parts, "?")
+    part = states.find("?")
+    if part < 0:
+        return None
+    await _lock_more(session, {(project, message)}, locked)
+    states = states[:part] + "s" + states[part + 1 :]
+    await add_refs(session, [(item.provider, item.refs[0], item.to_hash, project, attempt, part)])
+    await session.execute(
+        "update attempts set part_states = $1 where project = $2 and id = $3", states, project, attempt
+    )
+    if "?" not in states:
+        await jobs.finish(session, [(project, message)])
+        sent = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
+        await transitions.apply(session, [sent], locked)
+    return Match(project, attempt, part, message, "sent", states, parts)
 
 
 def _candidate(item: ReceiptRow, open_ones: list[Any]) -> Any:
@@ -255,9 +254,10 @@ async def _apply(session: Session, matched: list[tuple[ReceiptRow, Match]], lock
             continue
         new = old[: match.part] + letter + old[match.part + 1 :]
         status = _attempt_status(new)
-        ended = item.received_ms if status != "sent" else None
+        over = status not in ("sent", "unknown")
+        ended = item.received_ms if over else None
         states[match.attempt] = [match.project, match.attempt, new, status, ended]
-        if status != "sent" and not (status == "undelivered" and await _another_way(session, match)):
+        if over and not (status == "undelivered" and await _another_way(session, match)):
             changes.append(_change(item, match, status))
     if states:
         await session.execute(_ATTEMPTS, *turned(states.values()))
@@ -266,6 +266,8 @@ async def _apply(session: Session, matched: list[tuple[ReceiptRow, Match]], lock
 
 
 def _attempt_status(states: str) -> str:
+    if "?" in states:
+        return "unknown"
     if "s" in states:
         return "sent"
     if "u" not in states:

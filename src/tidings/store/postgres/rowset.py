@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 
-def rowset(alias: str, columns: str) -> str:
-    """`unnest(...) as alias (...)` of parameters from $1 on. `columns`: "project text, n int", in their order."""
+def rowset(alias: str, columns: str, first: int = 1) -> str:
+    """`unnest(...) as alias (...)` of parameters from $first on. `columns`: "project text, n int", in their order."""
     pairs = [column.split() for column in columns.split(",")]
-    arrays = ", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(pairs, 1))
+    arrays = ", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(pairs, first))
     return f"unnest({arrays}) as {alias} ({', '.join(name for name, _ in pairs)})"
 
 

@@ -96,6 +96,11 @@ create index events_message on events (project, message, seq) where message is n
 create table log_base (only_row boolean primary key default true check (only_row), base bigint not null);
 insert into log_base (base) values (0);
 
+-- One row for each writer connection's place: the number of its last transaction (tidings/store/postgres/engine.py).
+create table marks (
+  writer text collate "C" primary key, token bigint not null, since timestamptz not null default now()
+) with (fillfactor = 50);
+
 create table cursors (subscriber text collate "C" primary key, seq bigint not null);
 
 create table suppressions (

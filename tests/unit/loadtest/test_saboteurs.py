@@ -1,0 +1,149 @@
+"""Planted faults: each must show up in exactly its own account. A fault that is not found is a failure of the load test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tidings.commands.loadtest_carrier import LoadCarrier
+from tidings.loadtest.plan import Limits, Plan, check, read_lanes, read_range, read_receipts
+from tidings.loadtest.recorder import Recorder
+from tidings.loadtest.result import Result
+from tidings.loadtest.run import LoadTest
+
+from .gateway import Gateway, gateway
+
+KEY = "tk_live_" + "b" * 32
+FAULTS = (
+    "refused", "no_answer", "lost", "lost_before_carrier", "duplicated", "resent_after_unknown", "late", "over_rate", "ghosts",
+    "contradicted", "failed", "undelivered", "unreceipted", "open", "repeated_callbacks",
+)  # fmt: skip
+
+
+def plan(**more: Any) -> Plan:
+    wanted: dict[str, Any] = {
+        "rate_per_s": 300, "duration_s": 1, "lanes": read_lanes("otp=5,transactional=15,marketing=80"),
+        "recipients": read_range("+15005551000-+15005551099"), "connections": 8, "timeout_s": 5, "wait_s": 0.6,
+        "most_lag_ms": 500, "sla_ms": {"otp": 500, "transactional": 500, "marketing": 500},
+    }  # fmt: skip
+    return check(Plan(**wanted | more))
+
+
+async def run(
+    server: Gateway, wanted: Plan, receipts: str = "delivered=1", rate: float = 0, limits: Limits | None = None
+) -> Result:
+    def far_side(recorder: Recorder) -> LoadCarrier:
+        return LoadCarrier(
+            recorder, mix=read_receipts(receipts), receipt_delay_s=0.02, rate_per_s=rate, window=50, binds=1
+        )
+
+    return await LoadTest(wanted, limits or Limits(), server.url, KEY, far_side=far_side).run()
+
+
+def found(result: Result) -> dict[str, int]:
+    """The accounts of faults that are not empty."""
+    return {name: count for name in FAULTS if (count := getattr(result.accounts, name))}
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+async def test_all_is_well(batch: int) -> None:
+    async with gateway() as server:
+        result = await run(server, plan(batch=batch))
+        assert found(result) == {}
+        assert (result.accounts.scheduled, result.accounts.accepted, result.accounts.delivered) == (300, 300, 300)
+        assert result.exit_code == 0
+        assert result.sent_by_lane == {"otp": 15, "transactional": 45, "marketing": 240}
+        assert {kind: lanes["all"].count for kind, lanes in result.latency.items()} == {
+            "accept": 300, "submit": 300, "callback": 300,
+        }  # fmt: skip
+        assert len(server.removed) == 3, "the webhook, the provider and the key go afterwards"
+
+
+ACCOUNTS = [
+    ("drop", {"lost": 3, "lost_before_carrier": 3}, "lost"),
+    ("duplicate", {"duplicated": 3}, "duplicated"),
+    ("unknown", {"resent_after_unknown": 3}, None),
+    ("delay", {"late": 3}, "late"),
+    ("refuse", {"refused": 3}, "refused or unanswered"),
+    ("hang up", {"no_answer": 3}, "refused or unanswered"),
+    ("no callback", {"lost": 3}, "lost"),
+    ("forge", {"lost": 3}, "lost"),
+    ("lie", {"contradicted": 3, "failed": 3}, "contradicted"),
+    ("invent", {"failed": 3}, "failed"),
+]
+
+
+@pytest.mark.parametrize(("kind", "accounts", "missed"), ACCOUNTS, ids=[row[0] for row in ACCOUNTS])
+async def test_each_fault_is_found(kind: str, accounts: dict[str, int], missed: str | None) -> None:
+    async with gateway(kind) as server:
+        result = await run(server, plan())
+        assert server.fault.planted == 3
+        assert found(result) == accounts
+        assert result.exit_code == (1 if missed else 0)
+        assert (missed is None) or missed in [one.name for one in result.assertions if not one.held]
+        if kind == "forge":
+            assert result.refused_callbacks == 3
+
+
+async def test_a_carrier_given_more_than_its_rate() -> None:
+    """60 at once, five times a second; as many on the whole as the carrier takes: only a window shows it."""
+    async with gateway("burst") as server:
+        result = await run(server, plan(rate_per_s=120, duration_s=1, sla_ms={}), rate=50)
+        assert set(found(result)) == {"over_rate"}
+        assert result.accounts.over_rate >= 10
+        assert result.carrier_peak_per_s >= 60
+
+
+async def test_the_carriers_own_refusals_are_no_faults() -> None:
+    """What the mix of receipts asked for is counted apart, and nothing is missed."""
+    async with gateway() as server:
+        result = await run(server, plan(), receipts="delivered=60,undelivered=30,none=10")
+        counts = found(result)
+        assert set(counts) == {"undelivered", "unreceipted"}
+        assert result.accounts.delivered + sum(counts.values()) == 300
+        assert result.exit_code == 0
+
+
+async def test_a_limit_that_is_missed() -> None:
+    async with gateway() as server:
+        result = await run(server, plan(duration_s=0.2), limits=Limits(max_p99_ms=0.0001))
+        assert result.exit_code == 1
+        assert [one.name for one in result.assertions if not one.held] == ["request → 202, p99 ms"]
+
+
+async def test_the_generator_accuses_itself() -> None:
+    """With a limit that no machine can keep, the verdict is 3, not the server's fault."""
+    async with gateway("drop") as server:
+        result = await run(server, plan(most_lag_ms=0.00001))
+        assert (result.exit_code, result.generator.kept) == (3, False)
+
+
+async def test_latency_counts_from_the_schedule() -> None:
+    """No coordinated omission: one connection, answers of 50 ms, 40 due in a second at twice what it can carry."""
+    import asyncio
+
+    async with gateway() as server:
+        original = server.send
+
+        async def slow(request: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return await original(request)
+
+        server.send = slow  # type: ignore[method-assign]
+        async with gateway() as slowed:
+            slowed._accept = _slow_accept(slowed)  # type: ignore[method-assign]
+            result = await run(slowed, plan(rate_per_s=40, duration_s=1, connections=1, sla_ms={}))
+        assert result.latency["accept"]["all"].max_ms > 700, "the queue of the client was forgotten"
+
+
+def _slow_accept(server: Gateway) -> Any:
+    import time
+
+    real = server._accept
+
+    def accept(body: dict[str, Any]) -> Any:
+        time.sleep(0.05)
+        return real(body)
+
+    return accept
