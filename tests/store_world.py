@@ -42,7 +42,7 @@ NODE = "node-1"
 
 @contextlib.asynccontextmanager
 async def opened(dialect: str, folder: Path, server: Server | None) -> AsyncIterator[Store]:
-    """A Store on an empty database of that engine."""
+    """A Store on an empty database of that engine: a new file, or the emptied one of the server."""
     if dialect == "sqlite":
         lite = SqliteEngine(folder / "tidings.db")
         lite.open()
@@ -54,8 +54,7 @@ async def opened(dialect: str, folder: Path, server: Server | None) -> AsyncIter
             lite.close()
         return
     assert server is not None
-    url = await server.database()
-    await postgres_steps.migrate(url)
+    url = await server.emptied(postgres_steps.migrate)
     engine = await PostgresEngine.open(url)
     try:
         yield Store(engine)

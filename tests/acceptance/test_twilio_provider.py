@@ -25,7 +25,6 @@ from tidings.delivery.fleet import Fleet
 from tidings.domain.attempt import PartSent
 
 MG = "MG" + "a" * 32
-NOW_MS = time.time_ns() // 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +69,13 @@ def test_the_judge_refuses_what_is_wrong(mock: str) -> None:
 )
 async def test_every_request_is_valid(provider: tuple[TwilioProvider, RecordingSink]) -> None:
     made, sink = provider
+    now_ms = time.time_ns() // 1_000_000
     messages: list[dict[str, Any]] = [
         {"text": "Hello"},
         {"text": "Grüße 😀 & = % + # \r\n ' \" \\ \x0c"},
         {"text": "word " * 320},
-        {"text": "later", "valid_until_ms": NOW_MS + 90_000},
-        {"text": "much later", "valid_until_ms": NOW_MS + 40 * 86_400_000},
+        {"text": "later", "valid_until_ms": now_ms + 90_000},
+        {"text": "much later", "valid_until_ms": now_ms + 40 * 86_400_000},
         {"text": "short code", "sender": "12345"},
         {"text": "number", "sender": "+15005550006", "user_ref": 65_535},
         {"text": "", "user_ref": 0},

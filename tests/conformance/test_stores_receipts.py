@@ -188,6 +188,75 @@ async def test_a_receipt_settles_an_unknown(
     assert len(await unmatched(world)) == (winner is None)
 
 
+async def test_every_part_of_an_unknown_is_accounted_for(world: World) -> None:
+    """The carrier answered the first of three parts; receipts tell of the others one by one."""
+    message, begin = await world.started(parts=3)
+    await world.settle(begin, "unknown", refs=("a", "", ""), due_ms=NOW + MINUTE)
+    assert await world.receive("b")
+    assert (await world.status(message), await world.waiting()) == ("sending", 1)
+    items = [world.receipt("c"), world.receipt("c"), world.receipt("d")]
+    assert await world.store.receipts.receive(items) == [True, True, False]
+    assert (await world.status(message), await world.waiting()) == ("sent", 0)
+    assert await world.receive("a")
+    assert await world.status(message) == "delivered"
+
+
+async def test_a_receipt_waits_for_an_attempt_on_the_wire(world: World) -> None:
+    """Two to the same person, one unknown, one on its way: the receipt may be of either."""
+    unknown, begin = await world.started()
+    flying, other = await world.started()
+    await world.settle(begin, "unknown", due_ms=NOW + MINUTE)
+    assert not await world.receive("r1")
+    await world.settle(other, "sent", refs=("r2",))
+    assert (await world.status(unknown), await world.status(flying)) == ("delivered", "sent")
+    assert await unmatched(world) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "ended"),
+    [("sent", "sent", "sent"), ("refused", "failed", "refused"), ("unknown", None, "unknown")],
+)
+@pytest.mark.parametrize("since", ["waits", "sent again", "over"])
+async def test_a_late_answer(world: World, kind: str, status: str | None, ended: str, since: str) -> None:
+    """It settles its attempt; its message only where that still waits for it."""
+    message, begin = await world.started()
+    await world.settle(begin, "unknown", due_ms=NOW + 20)
+    if since == "sent again":
+        await world.lease(now_ms=NOW + 20)
+        await world.begin(message)
+    elif since == "over":
+        await world.store.jobs.end([world.end(message, "expired")])
+    before = await world.status(message)
+    refs = ("r1",) if kind == "sent" else ()
+    await world.settle(begin, kind, refs=refs, status=status, late=True, due_ms=NOW + 20)
+    _, attempts = await world.store.messages.with_attempts(world.ring, PROJECT, message.id)
+    assert attempts[0].status == ended
+    waited = since == "waits" and kind != "unknown"
+    assert await world.status(message) == (status if waited else before)
+    assert await world.waiting() == int(since == "sent again" or (since == "waits" and kind == "unknown"))
+
+
+async def test_what_to_ask_a_carrier_of(world: World) -> None:
+    message = await world.sent(refs=("a", "b", "c"))
+    other = await world.sent("+492", refs=("x",))
+    assert await world.receive("b")
+    asked = await world.store.overdue.questions([(PROJECT, message.id), (PROJECT, other.id), (PROJECT, "msg_none")])
+    assert sorted(asked) == [("p1", "a", "Shop"), ("p1", "c", "Shop"), ("p1", "x", "Shop")]
+    assert await world.store.overdue.questions([]) == []
+
+
+async def test_parts_are_kept_once(world: World) -> None:
+    """A part that comes again, also after its message was complete, is the same delivery."""
+    keep = world.store.inbound.keep_parts
+    first, second = (InboundPartRow("p1", "f", "t", 1, 2, n, "k1", "sealed", NOW, f"d{n}") for n in (1, 2))
+    assert await keep([first]) == [[]]
+    assert [len(rows) for rows in await keep([second])] == [2]
+    key = ("p1", "f", "t", 1, 2)
+    assert await world.store.inbound.receive([world.inbound(of=key, parts=2)]) == [PROJECT]
+    assert await keep([first, second]) == [[], []]
+    assert await world.store.inbound.parts_of(key) == []
+
+
 async def test_overdue_receipts(world: World) -> None:
     late, done = await world.sent("+491", refs=("a",)), await world.sent("+492", refs=("b",))
     await world.receive("b", "+492")

@@ -17,7 +17,9 @@ Role = Annotated[str | None, typer.Option("--role", help="all (the embedded stor
 def serve(data: Data = None, listen: Listen = None, config: ConfigFile = None, role: Role = None) -> None:
     """Run the server until SIGTERM or Ctrl-C, then drain."""
     from tidings import service, settings
+    from tidings.kit.process import raise_open_files
 
+    raise_open_files()
     try:
         raise typer.Exit(service.serve(settings.load(config, data, listen, role)))
     except TidingsError as error:

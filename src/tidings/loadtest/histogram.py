@@ -54,7 +54,7 @@ class Histogram:
         for n, value in enumerate(self._buckets):
             seen += value
             if seen >= wanted:
-                return min(self.max_ms, _upper(n) / 1000)
+                return min(self.max_ms, _upper(n) / 1000) if n < _SIZE - 1 else self.max_ms
         return self.max_ms
 
     def bins(self, edges_ms: list[float]) -> list[int]:

@@ -8,6 +8,7 @@ import re
 from typing import Any, Final
 
 from tidings.domain.event import Event
+from tidings.domain.sms import read_sms
 from tidings.domain.view import StoredMessage
 from tidings.protocols.gsm import segments
 from tidings.protocols.gsm.segments import SegmentError
@@ -85,19 +86,26 @@ def _receipts(event: Event, found: StoredMessage, origin: Origin) -> list[Delive
 
 
 def _inbound(seq: int, item: StoredInbound, alphabet: Alphabet) -> list[Delivery]:
-    text = (item.text or "").replace("\0", "")
-    try:
-        plan = segments.plan(text, encoding=_encoding(text, alphabet))
-    except SegmentError:  # half of a surrogate pair: somebody's phone wrote it
-        plan = segments.plan(text.encode("utf-16", "replace").decode("utf-16"), encoding="ucs2")
+    plan = _plan(item, alphabet)
     who = _addresses(written(item.sender), written(item.to))
     return [
         Delivery(
             seq, encode_sm(Sm(esm_class=part.esm_class, data_coding=plan.data_coding, short_message=part.short_message, **who)),
             encode_tlvs(part.tlvs) if part.tlvs else b"",
         )
-        for part in parts_for(plan.parts, "udh8", seq & 0xFF)
+        for part in parts_for(plan.parts, "udh8", seq & 0xFF, plan.header)
     ]  # fmt: skip
+
+
+def _plan(item: StoredInbound, alphabet: Alphabet) -> segments.Segments:
+    if item.content is not None:
+        content = read_sms(item.content)
+        return segments.plan_binary(content.octets, ports=content.ports)
+    text = (item.text or "").replace("\0", "")
+    try:
+        return segments.plan(text, encoding=_encoding(text, alphabet))
+    except SegmentError:  # half of a surrogate pair: somebody's phone wrote it
+        return segments.plan(text.encode("utf-16", "replace").decode("utf-16"), encoding="ucs2")
 
 
 def _encoding(text: str, alphabet: Alphabet) -> segments.Encoding:

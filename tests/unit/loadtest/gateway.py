@@ -1,7 +1,7 @@
 """A small gateway between a load test and its carrier, right by default, with one planted fault at a time.
 
 Not Tidings: aiohttp serves the few routes that a load test uses, the `standardwebhooks` package signs the calls, and the
-SMPP side is `smpp34`-free plain bytes over our codec. So what the load test says is judged by what was planted here.
+SMPP side is a few lines over our codec. So what the load test says is judged by what was planted here.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Gateway:
     log: dict[str, list[str]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     url: str = ""
+    answer_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._count = 0
@@ -61,6 +62,7 @@ class Gateway:
     # -- the API
 
     async def send(self, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(self.answer_s)
         answer = self._accept(await request.json())
         if answer is None:
             request.transport.abort()  # type: ignore[union-attr]
@@ -217,9 +219,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(kind: str = "", every: int = 100) -> AsyncIterator[Gateway]:
+async def gateway(kind: str = "", every: int = 100, answer_s: float = 0.0) -> AsyncIterator[Gateway]:
     """A gateway on an ephemeral port of this machine."""
-    made = Gateway(Fault(kind, every))
+    made = Gateway(Fault(kind, every), answer_s=answer_s)
     app = web.Application()
     app.router.add_get("/readyz", made.ready)
     app.router.add_post("/v1/messages", made.send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from tidings.loadtest.plan import Limits, Plan, check, read_lanes, read_range, r
 from tidings.loadtest.recorder import Recorder
 from tidings.loadtest.result import Result
 from tidings.loadtest.run import LoadTest
+from tidings_client import TidingsError
 
-from .gateway import Gateway, gateway
+from .gateway import Fault, Gateway, gateway
 
 KEY = "tk_live_" + "b" * 32
 FAULTS = (
@@ -120,30 +122,30 @@ async def test_the_generator_accuses_itself() -> None:
 
 
 async def test_latency_counts_from_the_schedule() -> None:
-    """No coordinated omission: one connection, answers of 50 ms, 40 due in a second at twice what it can carry."""
-    import asyncio
+    """No coordinated omission: answers take 50 ms, one connection, 40 due in a second: twice what it can carry."""
+    async with gateway(answer_s=0.05) as server:
+        result = await run(server, plan(rate_per_s=40, connections=1, sla_ms={}))
+        assert found(result) == {}
+        assert 800 < result.latency["accept"]["all"].max_ms < 2_000, (
+            "40 × 50 ms, less the second in which they were due"
+        )
+        assert result.generator.most_waiting >= 15
+        assert result.generator.kept
 
+
+async def test_stopping_tells_what_was() -> None:
     async with gateway() as server:
-        original = server.send
-
-        async def slow(request: Any) -> Any:
-            await asyncio.sleep(0.05)
-            return await original(request)
-
-        server.send = slow  # type: ignore[method-assign]
-        async with gateway() as slowed:
-            slowed._accept = _slow_accept(slowed)  # type: ignore[method-assign]
-            result = await run(slowed, plan(rate_per_s=40, duration_s=1, connections=1, sla_ms={}))
-        assert result.latency["accept"]["all"].max_ms > 700, "the queue of the client was forgotten"
+        test = LoadTest(plan(duration_s=60), Limits(), server.url, KEY, far_side=None, callbacks="webhook")
+        asyncio.get_running_loop().call_later(1.0, test.stop)
+        server.fault = Fault("drop", 1)
+        result = await test.run()
+        counts = result.accounts
+        assert (result.exit_code, result.stopped) == (130, True)
+        assert 100 < counts.scheduled < 400
+        assert (counts.open, counts.lost) == (counts.accepted, 0), "what was not waited for is open, not lost"
 
 
-def _slow_accept(server: Gateway) -> Any:
-    import time
-
-    real = server._accept
-
-    def accept(body: dict[str, Any]) -> Any:
-        time.sleep(0.05)
-        return real(body)
-
-    return accept
+@pytest.mark.parametrize("callbacks", ["webhook", "stream"])
+async def test_a_server_that_is_away_is_told(callbacks: Any) -> None:
+    with pytest.raises(TidingsError):
+        await LoadTest(plan(), Limits(), "http://127.0.0.1:9", KEY, far_side=None, callbacks=callbacks).run()

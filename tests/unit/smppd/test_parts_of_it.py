@@ -228,10 +228,16 @@ def test_the_text_of_a_receipt_reads_the_same_in_either_alphabet() -> None:
     assert b"_" not in raw
 
 
-def inbound(text: str | None, provider: str = "carrier", mode: str = "live", alphabet: Any = "gsm") -> list[Delivery]:
+def inbound(
+    text: str | None,
+    provider: str = "carrier",
+    mode: str = "live",
+    alphabet: Any = "gsm",
+    content: dict[str, Any] | None = None,
+) -> list[Delivery]:
     item = StoredInbound(
-        id="msg_1", provider=provider, channel="sms", sender="+14155550123", to="12345", text=text, in_reply_to=None,
-        parts=1, missing=0, received_ms=0,
+        id="msg_1", provider=provider, channel="sms", sender="+14155550123", to="12345", text=text,
+        content=content, in_reply_to=None, parts=1, missing=0, received_ms=0,
     )  # fmt: skip
     event = Event(seq=300, project="prj", id="evt", type="message.received", message="msg_1", at_ms=0)
     return deliveries(account(mode), event, Subjects({}, {"msg_1": item}), alphabet)
@@ -256,6 +262,21 @@ def test_what_people_write(text: str, alphabet: Any, coding: int, parts: int) ->
     if parts > 1:
         marks = [concat_of(sm)[0] for sm in found]
         assert [(mark.ref, mark.part) for mark in marks if mark] == [(300 & 0xFF, n) for n in range(1, parts + 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "udh", "octets"),
+    [
+        ({"data": "0106ff"}, None, b"\x01\x06\xff"),
+        ({"data": "0106", "destination_port": 2948, "source_port": 9200}, "05040b8423f0", b"\x01\x06"),
+    ],
+)
+def test_octets_stay_octets(content: dict[str, Any], udh: str | None, octets: bytes) -> None:
+    (one,) = inbound(None, content=content)
+    sm = decode_sm(one.body)
+    assert (sm.data_coding, sm.esm_class) == (4, 0x40 if udh else 0)
+    header = bytes.fromhex(f"06{udh}") if udh else b""
+    assert sm.short_message == header + octets
 
 
 def test_half_a_surrogate_pair_is_handed_on() -> None:

@@ -36,7 +36,9 @@ _PATIENCE_S: Final = 10.0  # a restart of the server takes a second or five
 _CROSSED_TRIES: Final = 6
 _HELD_S: Final = (0.001, 0.002, 0.004, 0.008, 0.016)  # a neighbour's commit takes milliseconds
 # Nothing, where the transaction has written nothing: then its outcome is of no interest.
-_MARK: Final = "update marks set token = $2 where writer = $1 and pg_current_xact_id_if_assigned() is not null"
+_MARK: Final = (
+    "update marks set token = $2, since = now() where writer = $1 and pg_current_xact_id_if_assigned() is not null"
+)
 # The lock waits for a commit that the server is still at.
 _LOOK_UP: Final = "select token from marks where writer = $1 for update"
 _AGAIN_S: Final = 0.05  # before a transaction is run again on a new connection

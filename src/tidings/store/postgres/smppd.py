@@ -1,16 +1,11 @@
 """The SMPP server for customers: keys by system_id, cursors with their leases, parts of long messages."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from tidings.store.accounts import StoredKey
 from tidings.store.customers import KeptPart, PartRow, StoredPart
-
-if TYPE_CHECKING:
-    from tidings.store.postgres.link import Raw
+from tidings.store.postgres import log
+from tidings.store.postgres.session import Session
 
 _KEY = "id, project, name, mode, scopes, hash, hint, created_ms, expires_ms, revoked_ms"
 #: Parts of one message may come over two processes at once; the locks are taken in order, so that nobody waits in a ring.
@@ -20,7 +15,7 @@ _LOCK = (
 )
 
 
-async def by_name(connection: Raw, name: str) -> list[StoredKey]:
+async def by_name(connection: Session, name: str) -> list[StoredKey]:
     """Keys that are not revoked and whose id ends so. A read."""
     found = await connection.fetch(
         f"select {_KEY} from keys where right(id, 15) = $1 and revoked_ms is null limit 8", name
@@ -34,7 +29,7 @@ async def by_name(connection: Raw, name: str) -> list[StoredKey]:
     ]  # fmt: skip
 
 
-async def good(connection: Raw, wanted: list[str], now_ms: int) -> set[str]:
+async def good(connection: Session, wanted: list[str], now_ms: int) -> set[str]:
     """Those that are neither revoked nor expired. A read."""
     found = await connection.fetch(
         "select id from keys where id = any($1::text[]) and revoked_ms is null"
@@ -45,25 +40,27 @@ async def good(connection: Raw, wanted: list[str], now_ms: int) -> set[str]:
     return {str(row[0]) for row in found}
 
 
-async def open(connection: Raw, items: list[tuple[str, str, int]]) -> list[None]:
+async def open(connection: Session, items: list[tuple[str, str, int]]) -> list[None]:
     """(key, project, now_ms): a cursor at the end of the log, if the key has none."""
+    last = await log.bound(connection) - 1  # what is committed behind it happened at the same time: it is heard of
     for key, project, now_ms in sorted(items):
         await connection.execute(
-            "insert into smpp_customers (key, project, cursor, created_ms)"
-            " values ($1, $2, (select coalesce(max(seq), 0) from events), $3) on conflict (key) do nothing",
+            "insert into smpp_customers (key, project, cursor, created_ms) values ($1, $2, $3, $4)"
+            " on conflict (key) do nothing",
             key,
             project,
+            last,
             now_ms,
         )
     return [None] * len(items)
 
 
-async def take_over(connection: Raw, items: list[None]) -> list[None]:
+async def take_over(connection: Session, items: list[None]) -> list[None]:
     """Other processes may be at work on this database: their leases end by themselves."""
     return [None] * len(items)
 
 
-async def claim(connection: Raw, items: list[tuple[str, str, int, int]]) -> list[int | None]:
+async def claim(connection: Session, items: list[tuple[str, str, int, int]]) -> list[int | None]:
     """(key, owner, now_ms, until_ms) → the cursor, or None while another process has the key."""
     answers: list[int | None] = []
     for key, owner, now_ms, until_ms in items:
@@ -80,7 +77,7 @@ async def claim(connection: Raw, items: list[tuple[str, str, int, int]]) -> list
     return answers
 
 
-async def save(connection: Raw, items: list[tuple[str, str, int, int]]) -> list[bool]:
+async def save(connection: Session, items: list[tuple[str, str, int, int]]) -> list[bool]:
     """(key, owner, cursor, until_ms; 0: the key is given back) → whether the key was this owner's."""
     answers: list[bool] = []
     for key, owner, cursor, until_ms in items:
@@ -96,13 +93,13 @@ async def save(connection: Raw, items: list[tuple[str, str, int, int]]) -> list[
     return answers
 
 
-async def keep_parts(connection: Raw, items: list[PartRow]) -> list[KeptPart]:
+async def keep_parts(connection: Session, items: list[PartRow]) -> list[KeptPart]:
     """Stores parts, and closes what is complete or was left unfinished."""
     await connection.execute(_LOCK, [f"smpp {item.key} {item.grp}" for item in items])
     return [await _keep(connection, item) for item in items]
 
 
-async def _keep(connection: Raw, item: PartRow) -> KeptPart:
+async def _keep(connection: Session, item: PartRow) -> KeptPart:
     there = await connection.fetch(
         "select whole, part, id, content from smpp_parts where key = $1 and grp = $2 and not closed order by part",
         item.key,
@@ -128,14 +125,14 @@ async def _keep(connection: Raw, item: PartRow) -> KeptPart:
     return KeptPart(item.id, whole, cut)
 
 
-async def close(connection: Raw, items: list[str]) -> list[None]:
+async def close(connection: Session, items: list[str]) -> list[None]:
     """Nothing more is waited for."""
     for whole in items:
         await connection.execute("update smpp_parts set closed = true where whole = $1", whole)
     return [None] * len(items)
 
 
-async def parts_of(connection: Raw, whole: str) -> list[StoredPart]:
+async def parts_of(connection: Session, whole: str) -> list[StoredPart]:
     """The parts that there are, in order. A read."""
     found = await connection.fetch(
         "select project, key, id, part, key_id, sealed, received_ms from smpp_parts where whole = $1 order by part",
@@ -144,7 +141,7 @@ async def parts_of(connection: Raw, whole: str) -> list[StoredPart]:
     return [StoredPart(*row) for row in found]
 
 
-async def unsent(connection: Raw, before_ms: int, limit: int) -> list[str]:
+async def unsent(connection: Session, before_ms: int, limit: int) -> list[str]:
     """Wholes that are not accepted yet: complete, or with a part that came before. A read."""
     found = await connection.fetch(
         "select whole from smpp_parts where message is null and (closed or received_ms < $1)"
@@ -155,7 +152,7 @@ async def unsent(connection: Raw, before_ms: int, limit: int) -> list[str]:
     return [str(row[0]) for row in found]
 
 
-async def sent(connection: Raw, items: list[tuple[str, str]]) -> list[None]:
+async def sent(connection: Session, items: list[tuple[str, str]]) -> list[None]:
     """(whole, message): its parts belong to this message; what they said is there, and is forgotten here."""
     for whole, message in items:
         await connection.execute(
@@ -164,7 +161,7 @@ async def sent(connection: Raw, items: list[tuple[str, str]]) -> list[None]:
     return [None] * len(items)
 
 
-async def message_of(connection: Raw, project: str, part: str) -> str | None:
+async def message_of(connection: Session, project: str, part: str) -> str | None:
     """The message of a part's id, WAITING or GIVEN_UP; None if there is no such part. A read."""
     found: str | None = await connection.fetchval(
         "select coalesce(message, '') from smpp_parts where project = $1 and id = $2", project, part
@@ -172,7 +169,7 @@ async def message_of(connection: Raw, project: str, part: str) -> str | None:
     return found
 
 
-async def purge(connection: Raw, items: list[int]) -> list[None]:
+async def purge(connection: Session, items: list[int]) -> list[None]:
     """Forgets parts of accepted messages that came before."""
     await connection.execute("delete from smpp_parts where received_ms < $1 and message is not null", max(items))
     return [None] * len(items)
