@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,18 @@ def test_an_older_program_refuses_a_newer_schema(tmp_path: Path) -> None:
         connection.execute("pragma user_version = 9999")
     done = tidings("serve", "--data", data, "--listen", "127.0.0.1:0")
     assert (done.returncode, "use a newer Tidings" in done.stderr) == (1, True)
+
+
+def test_a_backup_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
+    """Backed up, verified and restored by today's program; the server's start then brings it up to date."""
+    old, new, key = tmp_path / "old", tmp_path / "new", new_key()
+    old.mkdir()
+    first = resources.files("tidings.store") / "migrations" / "sqlite" / "0001_init.sql"
+    with contextlib.closing(sqlite3.connect(old / "tidings.db")) as connection:
+        connection.executescript(first.read_text() + "pragma user_version = 1;")
+    assert tidings("backup", tmp_path / "b", "--data", old).returncode == 0
+    assert tidings("restore", tmp_path / "b", "--data", new).returncode == 0
+    assert rows(new / "tidings.db", "pragma user_version") == [(1,)]
+    with serving(new, key) as api:
+        api.wait_for(api.send()["id"], "delivered")
+    assert rows(new / "tidings.db", "pragma user_version")[0][0] > 1

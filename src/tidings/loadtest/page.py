@@ -211,8 +211,9 @@ def _details(result: Result) -> str:
     context, generator, accounts = result.context, result.generator, result.accounts
     rows: list[tuple[str, str]] = [
         ("far side", context.far_side),
-        ("carrier's rate", f"{context.carrier_rate_per_s:g}/s, most seen in a second: {result.carrier_peak_per_s:,}"
-         if context.carrier_rate_per_s else f"no limit, most seen in a second: {result.carrier_peak_per_s:,}"),
+        ("carrier's rate", f"{context.carrier_rate_per_s:g}/s; most read in one second: {result.carrier_peak_per_s:,}"
+         " (a few more than the rate are no breach where this machine read late)"
+         if context.carrier_rate_per_s else f"no limit; most read in one second: {result.carrier_peak_per_s:,}"),
         ("told by", f"{context.callbacks}; told twice: {accounts.repeated_callbacks:,};"
          f" wrong signature: {result.refused_callbacks:,}"),
         ("lanes", ", ".join(f"{lane} {count:,}" for lane, count in result.sent_by_lane.items())),

@@ -44,6 +44,7 @@ class Gateway:
     removed: list[str] = field(default_factory=list)
     url: str = ""
     answer_s: float = 0.0
+    route: str = ""
 
     def __post_init__(self) -> None:
         self._count = 0
@@ -199,7 +200,7 @@ class Gateway:
         return web.json_response({"data": data, "next_cursor": None})
 
     async def preview(self, request: web.Request) -> web.Response:
-        return web.json_response({"route": {"provider": self.provider.get("name"), "alternatives": []}})
+        return web.json_response({"route": {"provider": self.route or self.provider.get("name"), "alternatives": []}})
 
     async def remove(self, request: web.Request) -> web.Response:
         self.removed.append(request.path)

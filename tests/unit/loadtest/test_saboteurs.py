@@ -12,6 +12,7 @@ from tidings.loadtest.plan import Limits, Plan, check, read_lanes, read_range, r
 from tidings.loadtest.recorder import Recorder
 from tidings.loadtest.result import Result
 from tidings.loadtest.run import LoadTest
+from tidings.loadtest.stage import StageError
 from tidings_client import TidingsError
 
 from .gateway import Fault, Gateway, gateway
@@ -143,6 +144,15 @@ async def test_stopping_tells_what_was() -> None:
         assert (result.exit_code, result.stopped) == (130, True)
         assert 100 < counts.scheduled < 400
         assert (counts.open, counts.lost) == (counts.accepted, 0), "what was not waited for is open, not lost"
+
+
+async def test_messages_that_would_go_elsewhere_are_not_sent() -> None:
+    async with gateway() as server:
+        server.route = "a-real-carrier"
+        with pytest.raises(StageError, match="a-real-carrier"):
+            await run(server, plan())
+        assert server.messages == {}
+        assert len(server.removed) == 3
 
 
 @pytest.mark.parametrize("callbacks", ["webhook", "stream"])

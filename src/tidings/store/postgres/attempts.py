@@ -112,6 +112,7 @@ def _error(reason: str) -> str:
     return msgspec.json.encode({"code": "suppressed", "detail": detail, "permanent": True, "retryable": False}).decode()
 
 
+# (`|| ''`: by the attempt's id, never through the index of all open ones.)
 _SETTLE = f"""
 update attempts a set status = e.status, sent_ms = coalesce(e.sent_ms, a.sent_ms), ended_ms = e.ended_ms, error = e.error,
   refs = e.refs::jsonb, part_states = case when a.part_states = '' or e.late then e.states else a.part_states end
@@ -121,7 +122,7 @@ from {
         "project text, id text, status text, sent_ms bigint, ended_ms bigint, error text, states text, refs text, late bool",
     )
 }
-where a.project = e.project and a.id = e.id and a.status in ('sending', 'unknown')"""
+where a.project = e.project and a.id = e.id and a.status || '' in ('sending', 'unknown')"""
 _LATE = f"""
 select a.id, a.part_states, j.kind = 'unknown' and j.owner is null and a.n = j.tries
 from {rowset("e", "project text, message text, id text")}

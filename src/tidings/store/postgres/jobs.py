@@ -27,6 +27,7 @@ cross join lateral (select count(*) as n from (
 where t.project is not null and c.n > 0"""
 # Takes each tenant's share, skipping what others have locked: they take theirs, nobody waits. Behind COLUMNS come
 # jobs.tries, kind, the owner before, the attempt left open, if any, the provider, to_hash; then what the order needs.
+# (`|| ''` keeps the planner from the index of all open attempts: a message has few, a busy node has thousands.)
 _TAKE = f"""
 with taken as (
   update jobs j set owner = $5, due_ms = $6
@@ -38,7 +39,7 @@ with taken as (
   where j.project = d.project and j.message = d.message
   returning j.project, j.message, j.tries, j.kind, d.owner as before, j.provider, j.lane, d.due_ms)
 select {COLUMNS}, j.tries, j.kind, j.before, case when j.before is not null then (select a.id from attempts a
-    where a.project = m.project and a.message = m.id and a.status = 'sending' limit 1) end,
+    where a.project = m.project and a.message = m.id and a.status || '' = 'sending' limit 1) end,
   j.provider, p.to_hash, j.lane, j.due_ms
 from taken j join messages m on m.project = j.project and m.id = j.message {JOIN}"""
 _EXTRA = 2  # columns of _TAKE that only order its rows

@@ -72,9 +72,10 @@ async def page(session: Session, ring: KeyRing, project: str, after: tuple[str, 
 
 
 async def _address(session: Session, ring: KeyRing, project: str, to_hash: str) -> str | None:
-    """The address, from any personal row of the project that has it."""
+    """The address, from any personal row of the project that has it (`|| ''`: by the address, never by the project)."""
     row = await session.fetchrow(
-        "select owner, key_id, sealed from personal where to_hash = $2 and project = $1 order by owner desc limit 1",
+        "select owner, key_id, sealed from personal where to_hash = $2 and project || '' = $1"
+        " order by owner desc limit 1",
         project, to_hash,
     )  # fmt: skip
     if row is None:

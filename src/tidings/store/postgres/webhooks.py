@@ -103,7 +103,7 @@ async def delete_deliveries(session: Session, items: list[tuple[str, str, int]])
     return [
         await session.execute(
             "delete from deliveries where (project, id) in"
-            " (select project, id from deliveries where project = $1 and endpoint = $2 order by project, id limit $3"
+            " (select project, id from deliveries where project = $1 and endpoint = $2 order by id limit $3"
             " for update)",
             *item,
         )

@@ -1,7 +1,8 @@
 -- The same nouns as SQLite's first step. Keys are compared byte by byte (collate "C"), whatever the database's own
 -- collation: ids sort by time only that way. Times are milliseconds since the Unix epoch. Keys lead with the project.
 -- Personal data is only in `personal` and in columns called `sealed` (AES-256-GCM, base64); `*_hash` columns are keyed
--- hashes for look-up.
+-- hashes for look-up. Only one index of a table leads with the project, and none where others are looked up in too: while tables are
+-- young the planner cannot tell such indexes apart, and a look-up by key would walk the project.
 
 create table installation (name text collate "C" primary key, value text not null);
 
@@ -53,9 +54,9 @@ create table attempts (
   part_states text not null default '', node text not null, epoch bigint not null, to_hash text collate "C" not null,
   sender text, user_ref bigint, created_ms bigint not null, sent_ms bigint, ended_ms bigint, error text,
   cost double precision,
-  primary key (project, id)
+  primary key (id, project)
 );
-create index attempts_message on attempts (project, message, n);
+create index attempts_message on attempts (message, n);
 create index attempts_open on attempts (status, provider, to_hash) where status in ('sending', 'unknown');
 
 -- The carrier's ids of our parts.
@@ -146,8 +147,8 @@ create table deliveries (
   updated_ms bigint not null,
   primary key (project, id)
 );
-create index deliveries_endpoint on deliveries (project, endpoint, id);
-create index deliveries_due on deliveries (project, endpoint, next_ms) where next_ms is not null;
+create index deliveries_endpoint on deliveries (endpoint, id);
+create index deliveries_due on deliveries (endpoint, next_ms) where next_ms is not null;
 
 -- Providers declared over the API (the others are in tidings.toml), and who owns their binds.
 create table providers (
