@@ -39,7 +39,8 @@ class _Lane:
         self.member = member
         self.bell = Doorbell()
         self.pending = 0  # leased or reserved, not yet handed to the provider
-        self.backlog = True  # there may be due jobs in the store
+        self.backlog = [True] * len(LANES)  # there may be due jobs in the store
+        self.looking = False
         self.handed: list[Job] = []
         self.after: list[str] = ["", "", ""]
         self.epoch = 0
@@ -131,7 +132,7 @@ class Dispatcher:
     def reserve(self, provider: str, lane: int) -> bool:
         """See `accept.Desk`."""
         state = self._lanes.get(provider)
-        if state is None or state.backlog or self._draining or state.room(lane) <= 0:
+        if state is None or state.backlog[lane] or self._draining or state.room(lane) <= 0:
             return False
         state.pending += 1
         return True
@@ -155,7 +156,7 @@ class Dispatcher:
         """See `accept.Desk`."""
         for name, state in self._lanes.items():
             if provider in ("", name):
-                state.backlog = True
+                state.backlog[:] = [True] * len(LANES)
                 state.bell.ring()
 
     # -- providers' reports
@@ -163,7 +164,7 @@ class Dispatcher:
     def ready(self, provider: str) -> None:
         """A provider has room."""
         state = self._lanes.get(provider)
-        if state is not None and state.backlog:
+        if state is not None and (state.looking or any(state.backlog)):
             state.bell.ring()
 
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
@@ -215,8 +216,12 @@ class Dispatcher:
         self._spawn(self._run(state, batch))
 
     async def _serve(self, state: _Lane) -> None:
-        """Leases while there is room; sleeps until rung, or until the sweep looks for jobs that have come due."""
+        """Leases while there is room; sleeps until rung. Every SWEEP_S it looks for jobs that have come due by themselves."""
+        time_s, swept_s = asyncio.get_running_loop().time, 0.0
         while True:
+            if time_s() - swept_s >= SWEEP_S:
+                swept_s = time_s()
+                state.backlog[:] = [True] * len(LANES)
             try:
                 full = not self._draining and await self._lease(state)
             except StoreError as error:
@@ -227,7 +232,7 @@ class Dispatcher:
 
     async def _lease(self, state: _Lane) -> bool:
         """One lease; whether there may be more to lease at once."""
-        room = tuple(min(LEASE_BATCH, state.room(lane)) for lane in range(len(LANES)))
+        room = [min(LEASE_BATCH, state.room(lane)) if state.backlog[lane] else 0 for lane in range(len(LANES))]
         most = max(room)
         if most <= 0:
             return False
@@ -238,20 +243,26 @@ class Dispatcher:
                 state.member.spec.name, state.member.sandbox, (room[0], room[1], room[2]), self.owner, now_ms,
                 now_ms + LEASE_S * 1000, (state.after[0], state.after[1], state.after[2]),
             )  # fmt: skip
-            state.backlog = False  # before the look: a wake while it runs must not be forgotten
+            # before the look: a wake while it runs must not be forgotten, nor that a provider has room again
+            state.looking = True
+            state.backlog[:] = [more and lane_room <= 0 for more, lane_room in zip(state.backlog, room, strict=True)]
             leased = await self._store.jobs.lease(ask)
         finally:
             state.pending -= most
-        if any(len(leased) >= lane_room for lane_room in room):
-            state.backlog = True  # a lane was cut off by its room: it may hold more
+            state.looking = False
         batch = [from_row(self._ring, row) for row in leased]
         if not batch:
             return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
+        found = [0] * len(LANES)
         for job in batch:
-            state.after[LANES.index(job.message.lane)] = job.message.project
+            lane = LANES.index(job.message.lane)
+            found[lane] += 1
+            state.after[lane] = job.message.project
+        for lane, count in enumerate(found):
+            state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
         state.pending += len(batch)
         self._spawn(self._run(state, batch))
-        return state.backlog
+        return any(state.backlog)
 
     async def _run(self, state: _Lane, batch: list[Job]) -> None:
         provider: Provider = state.member.provider
@@ -263,7 +274,7 @@ class Dispatcher:
             _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
         finally:
             state.pending -= len(batch)
-            if state.backlog:
+            if any(state.backlog):
                 state.bell.ring()
 
     async def _renew(self) -> None:

@@ -330,6 +330,11 @@ class SmppProvider:
             credit = min(credit, max(1, int(limit * CREDIT_S)) - queued)
         return credit
 
+    def _least(self) -> int:
+        """Room that is worth a lease: with a rate limit half of what is held ahead, while the other half leaves."""
+        limit = self.pacer.limit_per_s
+        return max(1, int(limit * CREDIT_S) // 2) if limit > 0 and self._outbox.queued else 1
+
     def _wake_later(self) -> None:
         """One timer for the moment the pacer allows more."""
         if self._timer is not None:
@@ -351,7 +356,8 @@ class SmppProvider:
         if not self._outbox.open:
             self._idle.set()
         if self._starved:
-            fed = [lane for lane in self._starved if self._credit(lane) > 0]
+            least = self._least()
+            fed = [lane for lane in self._starved if self._credit(lane) >= least]
             if fed:
                 self._starved.difference_update(fed)
                 self._sink.ready(self.name)

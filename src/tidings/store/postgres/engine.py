@@ -209,7 +209,7 @@ class PostgresEngine:
         while True:
             raw = await link.raw(until)
             try:
-                return await self._transaction(link, raw, fn, group, until)
+                return await self._transaction(link, raw, fn, group)
             except CROSSED as error:
                 crossed += 1
                 if crossed == _CROSSED_TRIES:
@@ -223,9 +223,7 @@ class PostgresEngine:
                     raise _told(error)  # noqa: B904 - it has its cause
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _transaction(
-        self, link: Link, raw: Raw, fn: WriteFn, group: list[_Write], until: float
-    ) -> list[list[Any]]:
+    async def _transaction(self, link: Link, raw: Raw, fn: WriteFn, group: list[_Write]) -> list[list[Any]]:
         items = group[0].items if len(group) == 1 else [item for write in group for item in write.items]
         session = Session(raw)
         await raw.execute("begin")
