@@ -81,7 +81,8 @@ _SETTLE = """
 update attempts set status = e.value->>2, sent_ms = coalesce(e.value->>3, sent_ms), ended_ms = e.value->>4,
   error = e.value->>5, refs = e.value->>7,
   part_states = case when part_states = '' or e.value->>8 then e.value->>6 else part_states end
-from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1 and status in ('sending', 'unknown')"""
+from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1
+  and +status in ('sending', 'unknown')"""
 _REFS = """
 insert or replace into refs (provider, ref, to_hash, project, attempt, part)
 select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 from json_each(?)"""

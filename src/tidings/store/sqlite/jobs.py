@@ -9,7 +9,7 @@ from tidings.store.sqlite.engine import Connection, rows
 
 #: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, and the attempt left open, if any.
 LEASED = COLUMNS + (
-    ", j.tries, j.kind, j.owner, case when j.owner is not null then (select a.id from attempts a"
+    ", j.tries, j.kind, j.owner, case when j.owner is not null then (select a.id from attempts a indexed by attempts_message"
     " where a.project = m.project and a.message = m.id and a.status = 'sending') end, j.provider, p.to_hash"
 )
 _TENANTS = """
