@@ -32,7 +32,8 @@ def fuzz(folder: Path, runs: int, **env: str) -> tuple[subprocess.CompletedProce
     stats = folder / "stats.json"
     command = [
         sys.executable, "-m", "fuzz.target", str(found), str(CORPUS), f"-runs={runs}", f"-seed={SEED}", "-max_len=800",
-        "-timeout=20", f"-dict={HERE / 'smpp.dict'}", f"-rss_limit_mb={RSS_MB}", "-print_final_stats=1", f"-artifact_prefix={folder}/",
+        "-timeout=20", f"-dict={HERE / 'smpp.dict'}", f"-rss_limit_mb={RSS_MB}", "-print_final_stats=1",
+        f"-artifact_prefix={folder}/",
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=HERE.parent, capture_output=True, text=True, errors="replace", check=False,
