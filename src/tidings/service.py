@@ -25,8 +25,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.settings import Settings
 from tidings.smppd.server import SmppServer
-from tidings.store.sqlite.engine import Engine
-from tidings.store.sqlite.migrate import migrate as apply_steps
+from tidings.store import opening
 from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
@@ -45,12 +44,7 @@ def serve(settings: Settings) -> int:
 
 def migrate(settings: Settings) -> list[str]:
     """Brings the database to this version's schema; the names of the steps applied. Raises StoreLocked, StoreError."""
-    engine = Engine(settings.database)
-    engine.open()
-    try:
-        return apply_steps(engine.writer)
-    finally:
-        engine.close()
+    return asyncio.run(opening.migrate(settings.database, settings.database_url))
 
 
 class _Server(uvicorn.Server):
@@ -63,15 +57,11 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings) -> int:
     listener = _listen(settings)
-    engine = Engine(settings.database)
     try:
-        engine.open()
-        apply_steps(engine.writer)
-        engine.start()
-        return await _with_store(settings, Store(engine), listener)
+        async with opening.opened(settings.database, settings.database_url) as store:
+            return await _with_store(settings, store, listener)
     finally:
         listener.close()
-        engine.close()
 
 
 async def _with_store(settings: Settings, store: Store, listener: socket.socket) -> int:

@@ -39,6 +39,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8300"
     data: str = "tidings-data"
+    database_url: str | None = None
     providers: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
     webhooks: WebhookSettings = WebhookSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -59,10 +60,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSettings
     smpp_server: SmppServerSettings = SmppServerSettings()
     api_key: str | None = None
+    database_url: str | None = None  # postgresql://…; None: SQLite in `data`
 
     @property
     def database(self) -> Path:
-        """The database file."""
+        """SQLite's file."""
         return self.data / "tidings.db"
 
 
@@ -71,13 +73,14 @@ def load(
 ) -> Settings:
     """Reads and checks everything. Raises SettingsError, which names the key and what to do."""
     file = _read(config)
-    for name in ("TIDINGS_DATABASE_URL", "TIDINGS_BUS_URL"):
-        if os.environ.get(name):
-            raise SettingsError(f"{name} is set, but only the embedded store and bus are available; unset it")
+    if os.environ.get("TIDINGS_BUS_URL"):
+        raise SettingsError(
+            "TIDINGS_BUS_URL is set, but one process needs no bus and several are not available; unset it"
+        )
     host, port = _address(listen or os.environ.get("TIDINGS_LISTEN") or file.listen)
     chosen = role or os.environ.get("TIDINGS_ROLE") or "all"
     if chosen != "all":
-        raise SettingsError(f"--role {chosen}: the embedded store allows only one process; use --role all")
+        raise SettingsError(f"--role {chosen}: only one process is available yet; use --role all")
     for network in file.webhooks.allow:
         _network(network)
     api_key = os.environ.get("TIDINGS_API_KEY") or None
@@ -94,6 +97,7 @@ def load(
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
         api_key=api_key,
+        database_url=_database_url(os.environ.get("TIDINGS_DATABASE_URL") or file.database_url),
     )
 
 
@@ -130,6 +134,12 @@ def _smpp_server(given: SmppServerSettings) -> SmppServerSettings:
         if getattr(chosen, name) <= 0:
             raise SettingsError(f"smpp_server.{name} must be more than 0")
     return chosen
+
+
+def _database_url(text: str | None) -> str | None:
+    if text is not None and not text.startswith(("postgresql://", "postgres://")):
+        raise SettingsError("TIDINGS_DATABASE_URL must start with postgresql://; without it SQLite is used")
+    return text or None
 
 
 def _network(text: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import apsw
+import asyncpg
 
 from tidings.domain.status import ENDS
 
@@ -24,8 +25,8 @@ WINDOW = 50
 class Server:
     """`tidings serve` as its own process, against the SMSC on `smsc_port`."""
 
-    def __init__(self, folder: Path, smsc_port: int, unknown_wait_s: float) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, smsc_port: int, unknown_wait_s: float, database_url: str | None = None) -> None:
+        self.folder, self.database_url = folder, database_url
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -45,7 +46,7 @@ class Server:
         with (self.folder / "server.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *command, "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config), stdout=log, stderr=log,
-                env={**os.environ, "TIDINGS_API_KEY": KEY},
+                env={**os.environ, "TIDINGS_API_KEY": KEY, "TIDINGS_DATABASE_URL": self.database_url or ""},
             )  # fmt: skip
         async with asyncio.timeout(30):
             while True:
@@ -70,8 +71,14 @@ class Server:
             os.kill(int(child), signal.SIGTERM)
         await self.process.wait()
 
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """A look into the database, beside the server."""
+        if self.database_url is not None:
+            session = await asyncpg.connect(self.database_url)
+            try:
+                return [tuple(row) for row in await session.fetch(sql, *values)]
+            finally:
+                await session.close()
         connection = apsw.Connection(str(self.folder / "data" / "tidings.db"), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(5000)
         with contextlib.closing(connection):
@@ -81,12 +88,14 @@ class Server:
 class Load:
     """Sends numbered messages, each once; `accepted` are those that got their 202."""
 
-    def __init__(self, url: str, on_unknown: str) -> None:
-        self.url, self.on_unknown = url, on_unknown
+    def __init__(self, url: str, on_unknown: str, pace_s: float = 0) -> None:
+        self.url, self.on_unknown, self.pace_s = url, on_unknown, pace_s
+        self.count = 0
         self.accepted: set[int] = set()
         self.next = 0
 
     async def run(self, count: int, callers: int = 16) -> None:
+        self.count = count
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
             await asyncio.gather(*(self._caller(session, count) for _ in range(callers)))
 
@@ -96,6 +105,7 @@ class Load:
             body = {"to": f"+4471{number:08}", "from": "12345", "text": f"SEQ{number}X", "on_unknown": self.on_unknown}
             while not await self._once(session, number, body):
                 await asyncio.sleep(0.02)
+            await asyncio.sleep(self.pace_s)
 
     async def _once(self, session: aiohttp.ClientSession, number: int, body: dict[str, Any]) -> bool:
         """False if it surely was not accepted: refused, or nobody listens."""
@@ -129,6 +139,6 @@ async def settled(server: Server, deadline_s: float) -> bool:
     """Waits until every stored message is `sent` or at an end."""
     marks = ", ".join(f"'{status}'" for status in [*ENDS, "sent", "partially_delivered"])
     async with asyncio.timeout(deadline_s):
-        while server.rows(f"select count(*) from messages where status not in ({marks})") != [(0,)]:
+        while await server.rows(f"select count(*) from messages where status not in ({marks})") != [(0,)]:
             await asyncio.sleep(0.1)
     return True

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from peers.carriers import node_smsc
+from postgres_server import Server as PostgresServer
 
 from .rig import WINDOW, Load, Server, kill_at_random, settled
 
@@ -25,9 +26,13 @@ SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 
 @pytest.mark.timeout(0 if CAMPAIGN else 110)
 @pytest.mark.parametrize("on_unknown", ["resend", "hold"])
-async def test_kill_9(tmp_path: Path, node_peer: Path, on_unknown: str) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_kill_9(
+    tmp_path: Path, node_peer: Path, postgres_server: PostgresServer, engine: str, on_unknown: str
+) -> None:
     async with node_smsc(node_peer) as smsc:
-        server = Server(tmp_path, smsc.port, unknown_wait_s=1)
+        url = await postgres_server.database() if engine == "postgres" else None
+        server = Server(tmp_path, smsc.port, unknown_wait_s=1, database_url=url)
         await server.start()
         load = Load(server.url, on_unknown)
         try:
@@ -37,9 +42,9 @@ async def test_kill_9(tmp_path: Path, node_peer: Path, on_unknown: str) -> None:
             await settled(server, 60 if not CAMPAIGN else 600)
             await asyncio.sleep(1)
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
-            statuses = dict(server.rows("select status, count(*) from messages group by status"))
-            held = server.rows(
-                "select count(*) from messages where status = 'failed' and error ->> 'code' = 'outcome_unknown'"
+            statuses = dict(await server.rows("select status, count(*) from messages group by status"))
+            held = await server.rows(
+                "select count(*) from messages where status = 'failed' and cast(error as text) like '%outcome_unknown%'"
             )
             failed = statuses.get("failed", 0)
         finally:
@@ -47,9 +52,10 @@ async def test_kill_9(tmp_path: Path, node_peer: Path, on_unknown: str) -> None:
     kills = killing.result()
     duplicates = sum(count - 1 for count in seen.values())
     lost = load.accepted - set(seen)
+    bound = kills * WINDOW if on_unknown == "resend" else 0
     print(
-        f"\nkill -9: on_unknown={on_unknown} seed={SEED} kills={kills} accepted={len(load.accepted)} lost={len(lost)} stuck=0 "
-        f"duplicates={duplicates} (bound {kills * WINDOW if on_unknown == 'resend' else 0}) outcome_unknown={held[0][0]} {statuses}"
+        f"\nkill -9: {engine} on_unknown={on_unknown} seed={SEED} kills={kills} accepted={len(load.accepted)}"
+        f" lost={len(lost)} stuck=0 duplicates={duplicates} (bound {bound}) outcome_unknown={held[0][0]} {statuses}"
     )
     assert len(load.accepted) > COUNT * 0.5
     if on_unknown == "resend":

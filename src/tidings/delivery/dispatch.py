@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -41,13 +42,14 @@ class _Lane:
         self.pending = 0  # leased or reserved, not yet handed to the provider
         self.backlog = [True] * len(LANES)  # there may be due jobs in the store
         self.looking = False
+        self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []
         self.after: list[str] = ["", "", ""]
         self.epoch = 0
         self.task: asyncio.Task[None] | None = None
 
     def room(self, lane: int) -> int:
-        return self.member.provider.credit(LANES[lane]) - self.pending
+        return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
 
 
 class Dispatcher:
@@ -169,10 +171,13 @@ class Dispatcher:
 
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
         """Outcomes of submissions; settled in the next commit."""
+        state = self._lanes.get(provider)
         for outcome in batch:
             job = self._landed(outcome)
             if job is not None:
                 self._settlements.append(settle(job, provider, outcome, self._wait, self._rng))
+                if state is not None:
+                    state.unsettled += 1
         if self._settling is None and self._settlements:
             self._settling = self._spawn(self._settle())
 
@@ -288,6 +293,14 @@ class Dispatcher:
             except StoreError as error:
                 _log.warning("cannot renew leases: %s", error)
 
+    def _settled(self, batch: list[Settlement]) -> None:
+        for name, count in Counter(item.provider for item in batch).items():
+            state = self._lanes.get(name)
+            if state is not None:
+                state.unsettled = max(0, state.unsettled - count)  # a provider that was resumed begins at 0
+                if any(state.backlog):
+                    state.bell.ring()
+
     async def _settle(self) -> None:
         """Writes settlements until none are left; a full disk delays them, it never drops them."""
         while self._settlements:
@@ -299,6 +312,7 @@ class Dispatcher:
                 self._settlements = batch + self._settlements
                 await asyncio.sleep(_STORE_RETRY_S)
                 continue
+            self._settled(batch)
             self._bus.ring("events")
             if any(item.status == "queued" for item in batch):
                 self.wake("")

@@ -32,7 +32,7 @@ from tidings.http.problem import field_error, json_bytes
 from tidings.http.services import Services
 from tidings.kit.limits import IDEMPOTENCY_KEY_CHARS
 from tidings.kit.secrets import digest
-from tidings.store.sqlite.keys import Claim
+from tidings.store.accounts import Claim
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Call = Request[Any, Caller, State]

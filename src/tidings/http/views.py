@@ -10,9 +10,8 @@ from tidings.domain.errors import FieldError
 from tidings.domain.event import Event
 from tidings.domain.status import MessageStatus
 from tidings.kit.clock import rfc3339
-from tidings.store.sqlite.keys import StoredKey, StoredProject
-from tidings.store.sqlite.queries import StoredInbound, StoredReceipt
-from tidings.store.sqlite.suppressions import Suppression
+from tidings.store.accounts import StoredKey, StoredProject, Suppression
+from tidings.store.lists import StoredInbound, StoredReceipt
 
 MessageId = Annotated[str, Meta(pattern="^msg_[0-9a-f]{32}$", examples=["msg_0193b1a2c3d47e5f8a9b0c1d2e3f4a5b"])]
 

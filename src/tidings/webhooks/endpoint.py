@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.kit.clock import rfc3339
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite.webhooks import EndpointRow
+from tidings.store.hooks import EndpointRow
 from tidings.webhooks.sign import key_of
 
 #: Every type that may be asked for. Words of None: the family's words are not fixed yet. `message.*`: all of a family.

@@ -7,7 +7,7 @@ import msgspec
 from tidings.domain.event import Event
 from tidings.kit.ids import new_id
 from tidings.kit.limits import WEBHOOK_DISABLE_AFTER_S, WEBHOOK_RETRY_S
-from tidings.store.sqlite.webhooks import DeliveryRow
+from tidings.store.hooks import DeliveryRow
 from tidings.webhooks.call import Called
 
 WAITING = "not called yet: the endpoint does not answer"

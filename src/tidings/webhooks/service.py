@@ -18,6 +18,7 @@ from tidings.store.store import Store
 from tidings.webhooks.admin import Admin
 from tidings.webhooks.endpoint import Endpoint, from_row
 from tidings.webhooks.pump import Pump
+from tidings.webhooks.twilio_callbacks import EACH_MESSAGE, StatusPump
 
 _log = logging.getLogger(__name__)
 _RESTART_S = 1.0
@@ -102,7 +103,8 @@ class WebhookService(Admin):
 
     def _make(self, endpoint: Endpoint) -> Pump:
         assert self._outbound is not None
-        pump = Pump(self._store, self._ring, self._outbound, self._now, endpoint, self._rng)
+        kind = StatusPump if endpoint.url == EACH_MESSAGE else Pump
+        pump = kind(self._store, self._ring, self._outbound, self._now, endpoint, self._rng)
         self._pumps.setdefault(endpoint.project, {})[endpoint.id] = pump
         return pump
 
