@@ -1,9 +1,9 @@
 """Twilio's own SDK against the real server, with nothing changed but its base URL; its RequestValidator judges the callbacks."""
 
 import datetime as dt
-import re
 import hashlib
 import http.server
+import re
 import secrets
 import threading
 import time
