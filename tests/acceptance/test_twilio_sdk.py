@@ -131,7 +131,7 @@ def test_a_wrong_user_or_password_is_20003(server: Api, user: str | None) -> Non
 def test_another_account_is_not_there(server: Api) -> None:
     client = client_of(server)
     with pytest.raises(TwilioException, match=r"HTTP 404 .*20404"):  # the SDK's pages know no better error
-        client.api.accounts("AC" + "0" * 32).messages.list(limit=1)
+        client.api.accounts("AC" + "0" * 32).messages("SM" + "0" * 32).fetch()
 
 
 REFUSED: list[tuple[dict[str, Any], int]] = [

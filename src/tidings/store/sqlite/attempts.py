@@ -1,6 +1,5 @@
 """Attempts: stored before the wire, settled after it."""
 
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -94,8 +93,8 @@ _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "un
 
 def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
-    late = _late(connection, items) if any(item.late for item in items) else {}
-    connection.execute(_SETTLE, rows([_attempt_row(item, late.get(item.attempt)) for item in items]))
+    before = _before(connection, items) if connection.execute(_ANY_UNKNOWN).fetchone() else {}
+    connection.execute(_SETTLE, rows([_attempt_row(item, before.get(item.attempt)) for item in items]))
     refs = [
         (item.provider, ref, item.to_hash, item.project, item.attempt, part)
         for item in items
@@ -104,7 +103,7 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     ]
     if refs:
         connection.execute(_REFS, rows(refs))
-    open_still = [item for item in items if not item.late or late[item.attempt].waits]
+    open_still = [item for item in items if not item.late or (item.attempt in before and before[item.attempt].waits)]
     transitions.apply(
         connection,
         [
@@ -123,36 +122,44 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     return [None] * len(items)
 
 
-class _Late(NamedTuple):
-    """What a late answer meets: whether its message still waits for it, and the parts as they are known."""
+class _Before(NamedTuple):
+    """An attempt that was unknown until now: whether its message waits for it, and the parts that receipts spoke of."""
 
     waits: bool
     states: str
+    guessed: dict[str, int]  # the carrier's ids that a receipt brought, and the parts that they were taken for
 
 
-_LATE = """
-select j.kind = 'unknown' and j.owner is null and a.n = j.tries, a.part_states from json_each(?) e
-left join jobs j on j.project = e.value->>0 and j.message = e.value->>1
-left join attempts a on a.project = e.value->>0 and a.id = e.value->>2 order by e.key"""
+_ANY_UNKNOWN = "select 1 from attempts where status = 'unknown' limit 1"
+_BEFORE = """
+select e.key, j.kind = 'unknown' and j.owner is null and a.n = j.tries, a.part_states from json_each(?) e
+cross join attempts a on a.project = e.value->>0 and a.id = e.value->>2 and +a.status = 'unknown'
+left join jobs j on j.project = a.project and j.message = a.message"""
+_GUESSED = "select part from refs where provider = ? and ref = ? and to_hash = ? and attempt = ?"
 
 
-def _late(connection: Connection, items: list[Settlement]) -> dict[str, _Late]:
-    """By attempt. A message that was sent again since, or has ended, waits no more."""
-    late = [item for item in items if item.late]
-    found = connection.execute(_LATE, rows([(item.project, item.message, item.attempt) for item in late]))
-    return {
-        item.attempt: _Late(bool(waits) and item.kind != "unknown", str(states or ""))
-        for item, (waits, states) in zip(late, found, strict=True)
-    }
+def _before(connection: Connection, items: list[Settlement]) -> dict[str, _Before]:
+    """By attempt, those that were unknown. A message that was sent again since, or has ended, waits no more."""
+    keys = rows([(item.project, item.message, item.attempt) for item in items])
+    found: dict[str, _Before] = {}
+    for n, waits, states in list(connection.execute(_BEFORE, keys)):
+        item, guessed = items[int(n)], dict[str, int]()
+        for ref in filter(None, item.refs):
+            row = connection.execute(_GUESSED, (item.provider, ref, item.to_hash, item.attempt)).fetchone()
+            if row is not None:
+                guessed[ref] = int(row[0])
+        found[item.attempt] = _Before(bool(waits) and item.kind != "unknown", str(states or ""), guessed)
+    return found
 
 
-def _attempt_row(item: Settlement, late: _Late | None) -> tuple[Any, ...]:
+def _attempt_row(item: Settlement, before: _Before | None) -> tuple[Any, ...]:
     sent = item.at_ms if item.kind == "sent" else None
     ended = item.at_ms if item.kind in ("refused", "retry") else None
     # a part without an answer is `?`: only a receipt can say that the carrier has it
     states = "".join("s" if ref else "?" for ref in item.refs) if item.kind == "unknown" else "s" * len(item.refs)
-    if late is not None:  # receipts may have spoken of some parts since
-        states = "".join(new if old == "?" else old for old, new in zip_longest(late.states, states, fillvalue="?"))
+    if before is not None:  # what receipts said of a part stays with the part that has their id
+        told = {ref: before.states[part : part + 1] for ref, part in before.guessed.items()}
+        states = "".join(told.get(ref) or state for ref, state in zip(item.refs, states, strict=True))
     refs = msgspec.json.encode(item.refs).decode() if item.refs else None
     return (
         item.project,
@@ -163,7 +170,7 @@ def _attempt_row(item: Settlement, late: _Late | None) -> tuple[Any, ...]:
         item.error,
         states,
         refs,
-        late is not None,
+        before is not None,
     )
 
 
