@@ -22,7 +22,7 @@ async def opened(file: Path, url: str | None) -> AsyncGenerator[Store]:
         finally:
             await server.close()
         return
-    engine = SqliteEngine(file)
+    engine = SqliteEngine(file, apart=True)
     try:
         engine.open()
         migrate_sqlite(engine.writer)

@@ -1,90 +1,74 @@
-"""The SQLite engine: one writer thread with group commit, and reader threads beside it.
-
-A write is a function over a list of items, given with its items. Whatever has piled up while the last commit ran is
-one transaction: the items of the same function are handed over in one call, so that a hundred callers cost one
-statement and one fsync, and a single caller waits for nobody. If a group fails, each caller's part is run again in a
-transaction of its own: one caller's error never aborts the others.
-
-Statements take their rows as ONE JSON value (`json_each`): SQLite then runs the whole batch without the interpreter
-lock, instead of giving it back and fetching it again row by row.
-"""
+"""The SQLite engine: one writer with group commit, and reader threads beside it."""
 
 import asyncio
 import fcntl
+import logging
 import os
-import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import apsw
-import msgspec
+from tidings.domain.errors import StoreLocked
+from tidings.kit.limits import STORE_READERS
+from tidings.store.sqlite.group import Write, WriteFn, Written
+from tidings.store.sqlite.link import Connection, connect, rows
+from tidings.store.sqlite.process import ProcessWriter
+from tidings.store.sqlite.writer import ThreadWriter, Writer
 
-from tidings.domain.errors import StoreError, StoreFull, StoreLocked
-from tidings.kit.limits import STORE_GROUP_ITEMS, STORE_READERS
+__all__ = ["Connection", "Engine", "rows"]
 
-Connection = apsw.Connection
 T = TypeVar("T")
-WriteFn = Callable[[Connection, list[Any]], list[Any]]
-_encode: Final = msgspec.json.Encoder().encode
-
-_PRAGMAS: Final = ("journal_mode=wal", "wal_autocheckpoint=4000", "cache_size=-32000", "temp_store=memory")
-
-
-def rows(items: list[Any]) -> tuple[str]:
-    """Rows (tuples) as the one JSON parameter of a batch statement."""
-    return (_encode(items).decode(),)
-
-
-class _Write:
-    __slots__ = ("fn", "future", "items")
-
-    def __init__(self, fn: WriteFn, items: list[Any], future: "asyncio.Future[list[Any]]") -> None:
-        self.fn, self.items, self.future = fn, items, future
+_log = logging.getLogger(__name__)
+_LOCK_WAIT_S: Final = 3.0  # the writer of a server that was killed ends its last commit
+_WRITER_LOST = 70  # EX_SOFTWARE of sysexits.h
 
 
 class Engine:
-    """Owns the database file. `synchronous` is FULL but in the test that proves the fsync check can go red."""
+    """Owns the database file. `synchronous` is FULL but in the test that proves the fsync check can go red.
 
-    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+    `apart`: the writer is a process of its own. Tests that replace a statement keep it in theirs.
+    """
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL", apart: bool = False) -> None:
         self.dialect = "sqlite"
         self.path = path
-        self._synchronous = synchronous
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._synchronous, self._apart = synchronous, apart
+        self._writer: Writer | None = None
+        self._futures: dict[int, asyncio.Future[list[Any]]] = {}
+        self._number = 0
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(STORE_READERS, thread_name_prefix="store-read")
         self._lock_fd = -1
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.pending = 0  # writes queued and not yet answered: what back-pressure looks at
         self.commits = 0
+
+    @property
+    def pending(self) -> int:
+        """Writes queued and not yet answered: what back-pressure looks at."""
+        return len(self._futures)
 
     def open(self) -> None:
         """Locks the data directory and opens the file. Raises StoreLocked, StoreError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_fd = os.open(self.path.parent / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-            raise StoreLocked(f"{self.path.parent} is in use by another Tidings process; stop it first") from error
-        self.writer = self._connect()
+        self._lock()
+        self.writer = connect(self.path, self._synchronous)
 
     def start(self) -> None:
-        """Starts the writer thread; results come back on the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
-        self._thread.start()
+        """Starts the writer; results come back on the running event loop."""
+        if self._apart:
+            self.writer.close()
+            self._writer = ProcessWriter(self.path, self._synchronous, self._lock_fd, self._tell, _writer_lost)
+        else:
+            self._writer = ThreadWriter(self.writer, self._tell)
 
     def close(self) -> None:
         """Finishes what is queued, then closes. Safe to call twice."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._readers.shutdown()
         if self._lock_fd >= 0:
             self.writer.close()
@@ -95,110 +79,54 @@ class Engine:
         """Runs `fn(connection, items)` in the next group commit; returns its list, one result per item, after the fsync."""
         if not items:
             return []
-        assert self._loop is not None, "the engine is not started"
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self.pending += 1
-        self._queue.put(_Write(fn, items, future))
+        assert self._writer is not None, "the engine is not started"
+        self._number += 1
+        future = self._futures[self._number] = asyncio.get_running_loop().create_future()
+        self._writer.put(Write(self._number, fn, items))
         return await future
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Runs `fn(connection)` on a read-only connection, in one snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
 
-    def _connect(self, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) -> Connection:
-        connection = Connection(str(self.path), flags=flags)
-        connection.set_busy_timeout(10_000)
-        for pragma in _PRAGMAS:  # one by one: a statement that gives a row holds back those behind it
-            list(connection.execute(f"pragma {pragma}"))
-        list(connection.execute(f"pragma synchronous={self._synchronous}"))
-        return connection
+    def _lock(self) -> None:
+        deadline_s = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if time.monotonic() < deadline_s:
+                    time.sleep(0.02)
+                    continue
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+                where = self.path.parent
+                raise StoreLocked(f"{where} is in use by another Tidings process; stop it first") from error
 
     def _read(self, fn: Callable[[Connection], Any]) -> Any:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._connect(apsw.SQLITE_OPEN_READONLY)
+            connection = self._local.connection = connect(self.path, self._synchronous, read_only=True)
         connection.execute("begin")
         try:
             return fn(connection)
         finally:
             connection.execute("rollback")
 
-    def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group, last = self._take(first)
-            answers = self._commit(group)
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._answer, answers)
-            if last:
-                return
-
-    def _take(self, first: _Write) -> tuple[list[_Write], bool]:
-        group, size = [first], len(first.items)
-        while size < STORE_GROUP_ITEMS:
-            try:
-                write = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if write is None:
-                return group, True
-            group.append(write)
-            size += len(write.items)
-        return group, False
-
-    def _commit(self, group: list[_Write]) -> list[tuple[_Write, list[Any] | Exception]]:
-        try:
-            return self._transaction(group)
-        except Exception as error:
-            if len(group) == 1:
-                return [(group[0], _store_error(error))]
-        answers: list[tuple[_Write, list[Any] | Exception]] = []
-        for write in group:
-            try:
-                answers += self._transaction([write])
-            except Exception as error:
-                answers.append((write, _store_error(error)))
-        return answers
-
-    def _transaction(self, group: list[_Write]) -> list[tuple[_Write, list[Any] | Exception]]:
-        by_fn: dict[WriteFn, list[_Write]] = {}
-        for write in group:
-            by_fn.setdefault(write.fn, []).append(write)
-        answers: list[tuple[_Write, list[Any] | Exception]] = []
-        self.writer.execute("begin immediate")
-        try:
-            for fn, writes in by_fn.items():
-                items = writes[0].items if len(writes) == 1 else [item for write in writes for item in write.items]
-                results, at = fn(self.writer, items), 0
-                for write in writes:
-                    answers.append((write, results[at : at + len(write.items)]))
-                    at += len(write.items)
-            self.writer.execute("commit")
-        except BaseException:
-            if self.writer.in_transaction:
-                self.writer.execute("rollback")
-            raise
-        self.commits += 1
-        return answers
-
-    def _answer(self, answers: list[tuple[_Write, list[Any] | Exception]]) -> None:
-        self.pending -= len(answers)
-        for write, result in answers:
-            if write.future.done():
+    def _tell(self, written: list[Written], commits: int) -> None:
+        self.commits += commits
+        for one in written:
+            future = self._futures.pop(one.number)
+            if future.done():
                 continue
-            if isinstance(result, Exception):
-                write.future.set_exception(result)
+            if one.error is not None:
+                future.set_exception(one.error)
             else:
-                write.future.set_result(result)
+                future.set_result(one.results)
 
 
-def _store_error(error: Exception) -> Exception:
-    if isinstance(error, apsw.FullError):
-        return StoreFull("no space is left for the database; nothing of this request was kept")
-    if isinstance(error, apsw.Error):
-        failure = StoreError(f"{type(error).__name__}: {error}")
-        failure.__cause__ = error
-        return failure
-    return error
+def _writer_lost() -> None:
+    """Nothing can be kept any more, and nobody may be told that it was: as if the power had failed."""
+    _log.critical("the writer of the database has ended; so does the server")
+    os._exit(_WRITER_LOST)
