@@ -3,7 +3,8 @@
 An input is a mode byte and then PDUs: in most modes each is `command, status, sequence, length, body` in six bytes and the
 body, and gets a true header, so that the fuzzer spends its time behind the framer; in the others they are raw bytes. The
 same PDUs go through the codec, and through three sessions: our client's, the sandbox's, and that of the SMPP server for
-customers. Only the codec's own errors may come out of the codec, and none of the sessions. FUZZ_PLANT=1 plants a bug, FUZZ_STATS names a file for the figures.
+customers. Only the codec's own errors may come out of the codec, and none of the sessions. FUZZ_PLANT=1 plants a bug,
+FUZZ_STATS names a file for the figures.
 """
 
 from __future__ import annotations

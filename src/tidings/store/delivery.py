@@ -48,6 +48,10 @@ class Jobs(Aggregate):
         """Gives leased jobs back, due at `due_ms`; a `status` is written with its event."""
         await self._engine.write(self._sql.release, items)
 
+    async def strike(self, project: str, message: str) -> None:
+        """Noted before a job is worked on alone, so that the next worker knows of it."""
+        await self._engine.write(self._sql.strike, [(project, message)])
+
     async def end(self, items: list[End]) -> list[bool]:
         """Ends messages that have no attempt under way, and removes their jobs."""
         return await self._engine.write(self._sql.end, items)
