@@ -13,7 +13,7 @@ import uvloop
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
-from tidings.domain.errors import SettingsError, StoreError
+from tidings.domain.errors import SettingsError, StoreError, StoreFull
 from tidings.http.app import create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
@@ -163,6 +163,10 @@ async def _unready(store: Store) -> list[str]:
     try:
         async with asyncio.timeout(2):
             await store.probe(wall_ms())
+    except StoreFull:
+        return [
+            "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
+        ]
     except (TimeoutError, StoreError) as error:
         return [f"the store does not write: {error or 'time-out'}"]
     return []
