@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator
 
 import uvicorn
@@ -30,6 +31,8 @@ from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
+_FULL = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
+_FULL_S = 10.0  # so long a message that found no space stands for the next ones: smaller writes may still find some
 _SWITCH_S = (
     0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
 )
@@ -158,18 +161,21 @@ def _sandbox_spec(port: int) -> ProviderSpec:
     return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
 
 
+_NO_SPACE = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
+_FULL_S = 5.0  # a caller who found no space counts for so long, though a small write may find some
+
+
 async def _unready(store: Store) -> list[str]:
     """Reasons against traffic. Carrier links are shown beside it: without one, messages wait, they are not refused."""
     try:
         async with asyncio.timeout(2):
             await store.probe(wall_ms())
+        full = time.monotonic() - store.accepting.full_s < _FULL_S
     except StoreFull:
-        return [
-            "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
-        ]
+        full = True
     except (TimeoutError, StoreError) as error:
         return [f"the store does not write: {error or 'time-out'}"]
-    return []
+    return [_FULL] if full else []
 
 
 def _gauges(node: Node) -> dict[str, float]:
