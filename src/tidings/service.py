@@ -161,10 +161,6 @@ def _sandbox_spec(port: int) -> ProviderSpec:
     return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
 
 
-_NO_SPACE = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
-_FULL_S = 5.0  # a caller who found no space counts for so long, though a small write may find some
-
-
 async def _unready(store: Store) -> list[str]:
     """Reasons against traffic. Carrier links are shown beside it: without one, messages wait, they are not refused."""
     try:

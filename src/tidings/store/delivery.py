@@ -28,19 +28,15 @@ class Accepting(Aggregate):
     """Messages on their way in."""
 
     module = "accept"
-    _full_s = -math.inf  # monotonic: when the last one found no space
+    full_s = -math.inf  # monotonic: when the last one found no space; a small write may still find some
 
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
         try:
             return await self._engine.write(self._sql.accept, items)
         except StoreFull:
-            self._full_s = time.monotonic()
+            self.full_s = time.monotonic()
             raise
-
-    def full_for_s(self) -> float:
-        """Seconds since a message found no space; infinite if none did."""
-        return time.monotonic() - self._full_s
 
 
 class Jobs(Aggregate):
