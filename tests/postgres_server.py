@@ -50,8 +50,11 @@ def _binaries() -> Path:
 class Server:
     """A cluster in a temporary folder. `start`, `stop` and `kill` may be called again and again."""
 
-    def __init__(self, *options: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="tidings-pg-"))
+    def __init__(self, *options: str, folder: Path | None = None) -> None:
+        """`folder`: where it is to be, instead of a temporary one; it must not exist."""
+        if folder is not None:
+            folder.mkdir(mode=0o700)
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="tidings-pg-"))
         self._data = self.folder / "data"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,6 +99,11 @@ class Server:
     def _ready(self) -> bool:
         command = [_binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False, timeout=10).returncode == 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """Ends the sessions and stops (SIGINT, a "fast" shutdown)."""

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import Generator
 
 import uvicorn
@@ -13,7 +14,7 @@ import uvloop
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
-from tidings.domain.errors import SettingsError, StoreError
+from tidings.domain.errors import SettingsError, StoreError, StoreFull
 from tidings.http.app import create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
@@ -30,6 +31,8 @@ from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
+_FULL = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
+_FULL_S = 10.0  # so long a message that found no space stands for the next ones: smaller writes may still find some
 _SWITCH_S = (
     0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
 )
@@ -163,9 +166,12 @@ async def _unready(store: Store) -> list[str]:
     try:
         async with asyncio.timeout(2):
             await store.probe(wall_ms())
+        full = time.monotonic() - store.accepting.full_s < _FULL_S
+    except StoreFull:
+        full = True
     except (TimeoutError, StoreError) as error:
         return [f"the store does not write: {error or 'time-out'}"]
-    return []
+    return [_FULL] if full else []
 
 
 def _gauges(node: Node) -> dict[str, float]:

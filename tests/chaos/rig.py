@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,13 @@ WINDOW = 50
 class Server:
     """`tidings serve` as its own process, against the SMSC on `smsc_port`."""
 
-    def __init__(self, folder: Path, smsc_port: int, unknown_wait_s: float, database_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, smsc_port: int, unknown_wait_s: float, database_url: str | None = None, *, provider: str = "",
+        data: Path | None = None,
+    ) -> None:  # fmt: skip
+        """`provider`: more lines of its configuration. `data`: the data directory, where it is not in `folder`."""
         self.folder, self.database_url = folder, database_url
+        self.data = data or folder / "data"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -35,14 +41,14 @@ class Server:
         self.config.write_text(
             f"[delivery]\nunknown_wait_s = {unknown_wait_s}\nunknown_wait_otp_s = {unknown_wait_s}\n"
             f'[[providers]]\nname = "node"\ntype = "sms.smpp"\nhost = "127.0.0.1"\nport = {smsc_port}\n'
-            f'system_id = "perf"\npassword = "perf"\nwindow = {WINDOW}\nreconnect_min_s = 0.05\n'
+            f'system_id = "perf"\npassword = "perf"\nwindow = {WINDOW}\nreconnect_min_s = 0.05\n{provider}'
         )
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, *wrap: str, program: bool = True) -> None:
         """Starts it, behind the words `wrap`; without `program` they already name what to run."""
         name = [str(Path(sys.executable).with_name("tidings"))] if program else []
-        command = [*wrap, *name, "serve", "--data", str(self.folder / "data")]
+        command = [*wrap, *name, "serve", "--data", str(self.data)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *command, "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config), stdout=log, stderr=log,
@@ -63,6 +69,12 @@ class Server:
             self.process.send_signal(number)
             await self.process.wait()
 
+    async def start_patched(self, patch: str) -> None:
+        """Starts it with Python lines in front that change one thing: a saboteur, or a fault that no peer can make."""
+        script = self.folder / "patched.py"
+        script.write_text(f"{patch}\nimport sys\nfrom tidings.cli import main\nsys.argv[0] = 'tidings'\nmain()\n")
+        await self.start(sys.executable, str(script), program=False)
+
     async def end_tree(self) -> None:
         """Ends the program that a tracer started, and so the tracer."""
         assert self.process is not None
@@ -79,7 +91,7 @@ class Server:
                 return [tuple(row) for row in await session.fetch(sql, *values)]
             finally:
                 await session.close()
-        connection = apsw.Connection(str(self.folder / "data" / "tidings.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(str(self.data / "tidings.db"), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(5000)
         with contextlib.closing(connection):
             return list(connection.execute(sql, values))
@@ -90,8 +102,10 @@ class Load:
 
     def __init__(self, url: str, on_unknown: str, pace_s: float = 0) -> None:
         self.url, self.on_unknown, self.pace_s = url, on_unknown, pace_s
+        self.texts: dict[int, str] = {}  # other words than `SEQ…X`
         self.count = 0
         self.accepted: set[int] = set()
+        self.answers: Counter[int] = Counter()
         self.next = 0
 
     async def run(self, count: int, callers: int = 16) -> None:
@@ -102,7 +116,8 @@ class Load:
     async def _caller(self, session: aiohttp.ClientSession, count: int) -> None:
         while self.next < count:
             number, self.next = self.next, self.next + 1
-            body = {"to": f"+4471{number:08}", "from": "12345", "text": f"SEQ{number}X", "on_unknown": self.on_unknown}
+            text = self.texts.get(number, f"SEQ{number}X")
+            body = {"to": f"+4471{number:08}", "from": "12345", "text": text, "on_unknown": self.on_unknown}
             while not await self._once(session, number, body):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(self.pace_s)
@@ -113,7 +128,8 @@ class Load:
             async with session.post(f"{self.url}/v1/messages", json=body) as answer:
                 if answer.status == 202:
                     self.accepted.add(number)
-                return answer.status not in (429, 503)
+                self.answers[answer.status] += 1
+                return answer.status not in (429, 503, 507)
         except aiohttp.ClientConnectorError:
             return False
         except (aiohttp.ClientError, OSError):

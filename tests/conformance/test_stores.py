@@ -10,7 +10,7 @@ import pytest
 from store_world import DAY, MINUTE, NODE, NOW, PROJECT, World, execute
 from tidings.domain.errors import StoreError
 from tidings.kit.ids import new_id
-from tidings.store.contract import NewMessage, Release
+from tidings.store.contract import End, NewMessage, Release
 
 
 async def test_accepted_is_read_back(world: World) -> None:
@@ -99,9 +99,10 @@ async def test_lease_takes_what_is_due_once(world: World) -> None:
     await world.accept(late, now, soon)
     rows = await world.lease()
     assert [row[1] for row in rows] == [soon.id, now.id]
-    tries, kind, before, open_attempt, provider, to_hash = rows[0][28:34]
+    tries, kind, before, open_attempt, provider, to_hash, rescues, strikes = rows[0][28:36]
     assert (tries, kind, before, open_attempt, provider, to_hash) == (0, "deliver", None, None, "", soon.to_hash)
-    assert len(rows[0]) == 34
+    assert (rescues, strikes) == (0, 0)
+    assert len(rows[0]) == 36
     assert await world.leased_ids() == []
     assert await world.leased_ids(now_ms=NOW + 1) == [late.id]
 
@@ -115,6 +116,48 @@ async def test_a_dead_workers_jobs_come_due(world: World) -> None:
     row = (await world.lease(now_ms=NOW + MINUTE, owner="w2"))[0]
     assert row[28:33] == (1, "deliver", "dead", begin.attempt, "p1")
     assert (await world.begun(message, owner="dead")).kind == "gone"
+
+
+async def test_rescues_and_strikes_are_counted(world: World) -> None:
+    """A rescue is a lease of what another one still held; a strike is noted by hand, or as a job goes back."""
+    message, other = world.message(), world.message()
+    await world.accept(message, other)
+    await world.lease(owner="w1")
+    again = await world.lease(now_ms=NOW + MINUTE, owner="w2")
+    assert [row[34:36] for row in again] == [(1, 0), (1, 0)]
+    await world.store.jobs.strike(PROJECT, message.id)
+    await world.store.jobs.strike(PROJECT, "msg_gone")
+    await world.store.jobs.release(
+        [
+            Release(PROJECT, message.id, "p1", NOW, strike=1),
+            Release(PROJECT, other.id, "p1", NOW),
+        ]
+    )
+    rows = {row[1]: row[34:36] for row in await world.lease(now_ms=NOW + MINUTE, owner="w3")}
+    assert rows == {message.id: (1, 2), other.id: (1, 0)}, "what was given back needs no rescue"
+
+
+async def test_a_jump_of_the_clock_moves_what_waits(world: World) -> None:
+    day_ms = 86_400_000
+    waits, later, first, second = (
+        world.message(due=NOW + 500), world.message(due=NOW + 500, status="scheduled"), world.message(sequence="s"),
+        world.message(sequence="s"),
+    )  # fmt: skip
+    await world.accept(waits, later, first, second)
+    clock = world.store.clock
+    await clock.note(NOW)
+    assert await clock.claim(NOW, NOW - day_ms)
+    assert not await clock.claim(NOW, NOW - day_ms), "another node tells of the same jump"
+    assert await clock.seen_ms() == NOW - day_ms
+    await clock.shift(-day_ms, NOW - day_ms)
+    assert await world.leased_ids(now_ms=NOW - day_ms) == [first.id]
+    await world.store.jobs.end(
+        [End(project=PROJECT, message=first.id, status="failed", at_ms=NOW, event=new_id("evt"))]
+    )
+    assert await world.leased_ids(now_ms=NOW - day_ms) == [second.id], "its turn had come before the jump"
+    assert await world.leased_ids(now_ms=NOW - day_ms + 500) == [waits.id]
+    assert later.id not in await world.leased_ids(now_ms=NOW + 499)
+    assert later.id in await world.leased_ids(now_ms=NOW + 500), "it names its time"
 
 
 @pytest.mark.parametrize(

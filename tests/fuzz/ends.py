@@ -6,7 +6,7 @@ Time does not pass while bytes are fed: a timer fires only in `turn`, which move
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, cast
 
 from simulation.clockwork import VirtualLoop
@@ -16,13 +16,33 @@ from tidings.channels.sms.smpp_inbound import InboundReader
 from tidings.channels.sms.smpp_session import INBOUND_HIGH, SmppSession
 from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome, Submission
 from tidings.protocols.smpp import constants as c
-from tidings.protocols.smpp.pdu import Bind, encode_bind, pdu
+from tidings.protocols.smpp.pdu import (
+    Bind,
+    SmppDecodeError,
+    decode_bind,
+    decode_data_sm,
+    decode_query_sm,
+    decode_sm,
+    encode_bind,
+    pdu,
+)
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.sandbox.smsc_session import SmscSession
+from tidings.smppd.account import Account
+from tidings.smppd.config import SmppServerSettings
+from tidings.smppd.deliver import Delivery
+from tidings.smppd.intake import Answer, Request
+from tidings.smppd.operations import decode_cancel_sm
+from tidings.smppd.session import Kind, Session
+from tidings.smppd.submit import Origin, Piece, Reader, SubmitError, request_of
+from tidings.store.accounts import StoredKey
 
 CONFIG = {"host": "127.0.0.1", "system_id": "sandbox", "password": "sandbox", "window": 8}
 BIND = pdu(c.BIND_TRANSCEIVER, 0, 1, encode_bind(Bind(system_id="sandbox", password="sandbox")))
 SUBMITS = 6
+_KEY = StoredKey(
+    id="key_1", project="prj_1", name="fuzz", mode="live", scopes=["*"], hash="", hint="", created_ms=0,
+)  # fmt: skip
 #: A peer that sends what we answer must not fill the memory: what is written for one input stays below this.
 WRITTEN_BYTES = 1_000_000
 
@@ -144,7 +164,90 @@ class ServerEnd:
         self._session.connection_lost(None)
 
 
-MAKERS: tuple[Callable[[VirtualLoop], Any], ...] = (ClientEnd, ServerEnd)
+class Office:
+    """What a customer's session asks of the server, without a store: every PDU is read as the real one reads it."""
+
+    settings = SmppServerSettings(window=8)
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop, self._tasks = loop, set[asyncio.Task[None]]()
+        self._reader = Reader("gsm", "ascii")
+        self._account = Account(_KEY, 10_000)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.call_exception_handler({"exception": error})
+
+    def connected(self, session: Session) -> None: ...
+
+    def closed(self, session: Session, deliveries: list[Delivery]) -> None:
+        assert len(deliveries) <= self.settings.window
+
+    async def bind(self, session: Session, kind: Kind, body: bytes) -> Answer:
+        try:
+            asked = decode_bind(body)
+        except SmppDecodeError as error:
+            return error.status, b""
+        session.bound(self._account, kind, asked.interface_version)
+        return 0, b"tidings\0"
+
+    async def answer(self, account: Account, batch: list[Request]) -> list[Answer]:
+        assert account is self._account
+        return [self._one(command, body) for command, _, body in batch]
+
+    def _one(self, command: int, body: bytes) -> Answer:
+        try:
+            if command == c.QUERY_SM:
+                decode_query_sm(body)
+            elif command == c.CANCEL_SM:
+                decode_cancel_sm(body)
+            else:
+                self._read(decode_sm(body) if command == c.SUBMIT_SM else decode_data_sm(body))
+        except (SubmitError, SmppDecodeError) as error:
+            return error.status, b""
+        return 0, b"1\0"
+
+    def _read(self, sm: Any) -> None:
+        piece: Piece = self._reader.read(sm, 1_795_000_000_000)
+        request_of(piece, Origin(account="key_1"))
+        if piece.concat is not None:
+            request_of(self._reader.join([piece, piece]), Origin(account="key_1"))
+
+    def acknowledged(self, session: Session, delivery: Delivery, status: int) -> None: ...
+
+    def feed(self, account: Account) -> None: ...
+
+
+class CustomerEnd:
+    """The SMPP server for customers: a session that is bound and has deliver_sm on the wire."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.wire, self._office = Wire(), Office(loop)
+        self._session = Session(self._office)
+        self._session.connection_made(cast("asyncio.Transport", self.wire))
+        self._session.data_received(BIND)
+        loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        for n in range(min(3, self._session.room)):
+            self._session.deliver(Delivery(n, b"\0" * 17))
+        self._session.flush()
+
+    def feed(self, data: bytes) -> None:
+        self._session.data_received(data)
+        assert self._session.waiting <= self._office.settings.window
+
+    def close(self) -> None:
+        self._session.connection_lost(None)
+
+
+MAKERS: tuple[Callable[[VirtualLoop], Any], ...] = (ClientEnd, ServerEnd, CustomerEnd)
 
 
 class Table:

@@ -2,8 +2,9 @@
 
 An input is a mode byte and then PDUs: in most modes each is `command, status, sequence, length, body` in six bytes and the
 body, and gets a true header, so that the fuzzer spends its time behind the framer; in the others they are raw bytes. The
-same PDUs go through the codec, through our client's session and through a server's; only the codec's own errors may come
-out of the codec, and none of the sessions. FUZZ_PLANT=1 plants a bug, FUZZ_STATS names a file for the figures.
+same PDUs go through the codec, and through three sessions: our client's, the sandbox's, and that of the SMPP server for
+customers. Only the codec's own errors may come out of the codec, and none of the sessions. FUZZ_PLANT=1 plants a bug,
+FUZZ_STATS names a file for the figures.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ with atheris.instrument_imports(
 COMMANDS = (
     c.SUBMIT_SM, c.DELIVER_SM, c.DATA_SM, c.SUBMIT_SM | c.RESP, c.DELIVER_SM | c.RESP, c.DATA_SM | c.RESP, c.QUERY_SM,
     c.QUERY_SM | c.RESP, c.BIND_TRANSCEIVER, c.BIND_TRANSCEIVER | c.RESP, c.BIND_RECEIVER, c.BIND_TRANSMITTER, c.UNBIND,
-    c.UNBIND | c.RESP, c.ENQUIRE_LINK, c.ENQUIRE_LINK | c.RESP, c.GENERIC_NACK,
+    c.UNBIND | c.RESP, c.ENQUIRE_LINK, c.ENQUIRE_LINK | c.RESP, c.GENERIC_NACK, c.CANCEL_SM,
 )  # fmt: skip
 HEAD = 6
 _counts: Counter[str] = Counter()

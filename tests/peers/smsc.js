@@ -25,6 +25,9 @@ const options = Object.assign({
   bind_status: null,
   ignore_enquire: false,
   log_submits: true,
+  // Chances of a submit_sm, drawn from a seeded generator; what is left is answered as usual. Every fate but `throttle`
+  // and `error` counts as taken: nobody can know that it was not.
+  faults: null,         // {seed, throttle, error, silent, late, late_ms, before, drop, lost}
 }, JSON.parse(process.env.SMSC_OPTIONS || '{}'));
 
 const sessions = new Set();
@@ -63,12 +66,50 @@ function receipt(session, pdu, id) {
   });
 }
 
+// mulberry32, so that a seed gives the same fates on every machine.
+let state = null;
+function random() {
+  if (state === null) state = options.faults.seed >>> 0;
+  state = (state + 0x6d2b79f5) >>> 0;
+  let t = state;
+  t = Math.imul(t ^ (t >>> 15), t | 1);
+  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+}
+
+function fateOf() {
+  if (!options.faults) return '';
+  let drawn = random();
+  for (const name of ['throttle', 'error', 'silent', 'late', 'before', 'drop', 'lost']) {
+    drawn -= options.faults[name] || 0;
+    if (drawn < 0) return name;
+  }
+  return '';
+}
+
+// What a fault makes of a submit_sm; true where it is dealt with.
+function strike(session, pdu, fate) {
+  if (fate === 'throttle') session.send(pdu.response({ command_status: smpp.ESME_RTHROTTLED }));
+  if (fate === 'error') session.send(pdu.response({ command_status: smpp.ESME_RSYSERR }));
+  if (fate === 'drop') session.socket.destroy();
+  if (['throttle', 'error', 'drop', 'silent'].includes(fate)) return true;
+  if (!['late', 'before', 'lost'].includes(fate)) return false;
+  ids += 1;
+  const id = String(ids);
+  const answer = () => { if (!session.closed) session.send(pdu.response({ message_id: id })); };
+  if (fate === 'before') { receipt(session, pdu, id); setTimeout(answer, 20); }
+  if (fate === 'late') setTimeout(() => { answer(); receipt(session, pdu, id); }, options.faults.late_ms || 1500);
+  if (fate === 'lost') setTimeout(() => receipt(session, pdu, id), options.receipt_ms); // the answer is, the receipt comes
+  return true;
+}
+
 function onSubmit(session, pdu) {
   submits += 1;
   const to = pdu.destination_addr;
+  const fate = fateOf();
   if (options.log_submits) {
     say('submit', {
-      at: now(), to, from: pdu.source_addr, text: textOf(pdu),
+      at: now(), fate, to, from: pdu.source_addr, text: textOf(pdu),
       // npm `smpp` gives the header's elements without the length octet in front of them.
       udh: pdu.short_message && pdu.short_message.udh ? Buffer.concat([].concat(pdu.short_message.udh)).toString('hex') : '',
       esm_class: pdu.esm_class, data_coding: pdu.data_coding, registered_delivery: pdu.registered_delivery,
@@ -79,6 +120,7 @@ function onSubmit(session, pdu) {
       user_ref: pdu.user_message_reference === undefined ? null : pdu.user_message_reference,
     });
   }
+  if (strike(session, pdu, fate)) return undefined;
   if (options.drop_after && submits === options.drop_after) { say('dropped', {}); return session.socket.destroy(); }
   if (options.silent.includes(to)) return undefined;
   let status = options.statuses[to] || 0;
@@ -135,7 +177,7 @@ const server = smpp.createServer((session) => {
 });
 
 const commands = {
-  set: (line) => { Object.assign(options, line.options); if (line.reset) submits = 0; },
+  set: (line) => { Object.assign(options, line.options); if (line.reset) submits = 0; if (line.options.faults) state = null; },
   mo: (line) => deliver(null, {
     source_addr: line.from, source_addr_ton: 1, source_addr_npi: 1, destination_addr: line.to,
     data_coding: line.data_coding || 0, short_message: line.text,

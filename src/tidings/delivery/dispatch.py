@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import msgspec
+
 from tidings.bus.local import Doorbell, LocalBus
-from tidings.channels.contract import Provider
 from tidings.delivery.fleet import Fleet, Member
-from tidings.delivery.job import Job, from_row
+from tidings.delivery.isolate import Refused, isolated
+from tidings.delivery.job import Job
 from tidings.delivery.pipeline import Pipeline
+from tidings.delivery.quarantine import Quarantine, Row, sorted_out
 from tidings.delivery.settle import UnknownWait, settle
-from tidings.domain.attempt import Outcome, PartUnknown
+from tidings.domain.attempt import Outcome, PartSent, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, Mode
+from tidings.domain.message import LANES, MessageError, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
@@ -31,6 +34,9 @@ from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 0.5
+_UNSTORABLE = msgspec.json.encode(
+    MessageError(code="internal_error", detail="the carrier's answer cannot be stored; the server's log says why")
+).decode()
 
 
 class _Lane:
@@ -72,6 +78,9 @@ class Dispatcher:
         self._lanes: dict[str, _Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
         self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
+        # Message → its project, and its attempt once it has one: in hand from the lease until the settlement is stored.
+        self._held: dict[str, tuple[str, str]] = {}
+        self._quarantine = Quarantine(store, ring, now)
         self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settlements: list[Settlement] = []
@@ -150,6 +159,7 @@ class Dispatcher:
         state = self._lanes.get(provider)
         if state is None:
             return  # its lease runs out, and the job comes due again
+        self._held[job.message.id] = (job.message.project, "")
         if not state.handed:
             asyncio.get_running_loop().call_soon(self._flush, state)
         state.handed.append(job)
@@ -175,13 +185,22 @@ class Dispatcher:
         for outcome in batch:
             job = self._landed(outcome)
             if job is not None:
-                self._settlements.append(settle(job, provider, outcome, self._wait, self._rng))
+                self._settlements.append(self._settlement(job, provider, outcome))
                 if state is not None:
                     state.unsettled += 1
         if self._settling is None and self._settlements:
             self._settling = self._spawn(self._settle())
 
     # -- inside
+
+    def _settlement(self, job: Job, provider: str, outcome: Outcome) -> Settlement:
+        try:
+            return settle(job, provider, outcome, self._wait, self._rng)
+        except Exception:  # whatever the carrier said: what it took is taken, of the rest nobody knows
+            _log.exception("an outcome cannot be read", extra={"message_id": job.message.id})
+            parts = tuple(p if isinstance(p, PartSent) else PartUnknown("internal_error") for p in outcome.parts)
+            plain = msgspec.structs.replace(outcome, parts=parts)
+            return settle(job, provider, plain, self._wait, self._rng)
 
     def _landed(self, outcome: Outcome) -> Job | None:
         """Whose outcome it is. What is unknown is remembered for a while: its answer may still come."""
@@ -214,6 +233,7 @@ class Dispatcher:
         return names[0] if names else None
 
     def _register(self, attempt: str, job: Job, provider: str) -> None:
+        self._held[job.message.id] = (job.message.project, attempt)
         self._flying[attempt] = (job, provider)
 
     def _flush(self, state: _Lane) -> None:
@@ -229,8 +249,8 @@ class Dispatcher:
                 state.backlog[:] = [True] * len(LANES)
             try:
                 full = not self._draining and await self._lease(state)
-            except StoreError as error:
-                _log.warning("cannot lease: %s", error)
+            except Exception as error:  # whatever it was: a provider without this loop would stand still for good
+                _log.warning("cannot lease: %s", error, exc_info=not isinstance(error, StoreError))
                 full = False
             if not full:
                 await state.bell.wait(SWEEP_S)
@@ -255,45 +275,90 @@ class Dispatcher:
         finally:
             state.pending -= most
             state.looking = False
-        batch = [from_row(self._ring, row) for row in leased]
-        if not batch:
+        if not leased:
             return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
         found = [0] * len(LANES)
-        for job in batch:
-            lane = LANES.index(job.message.lane)
+        for row in leased:
+            lane = int(row[4])
             found[lane] += 1
-            state.after[lane] = job.message.project
+            state.after[lane] = row[0]
         for lane, count in enumerate(found):
             state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
-        state.pending += len(batch)
-        self._spawn(self._run(state, batch))
+        self._take(state, [row for row in leased if row[1] not in self._held])  # a clock that jumped ends leases early
         return any(state.backlog)
 
+    def _take(self, state: _Lane, rows: list[Row]) -> None:
+        """Works on what was leased."""
+        for row in rows:
+            self._held[row[1]] = (row[0], "")
+        batch, suspects = sorted_out(self._ring, rows)
+        state.pending += len(rows)
+        if batch:
+            self._spawn(self._run(state, batch))
+        if suspects:
+            self._spawn(self._run_alone(state, suspects))
+
     async def _run(self, state: _Lane, batch: list[Job]) -> None:
-        provider: Provider = state.member.provider
         try:
-            if await self._pipeline.run(batch, provider, state.epoch):
-                self._bus.ring("events")
-                self.wake("")  # what was released may be for another provider
+            self._told(await self._pipeline.run(batch, state.member.provider, state.epoch))
         except StoreError as error:
             _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
+        except Exception:
+            _log.exception("a batch goes back to the queue")
+            self._doubt(batch, state.member.spec.name)
         finally:
-            state.pending -= len(batch)
-            if any(state.backlog):
-                state.bell.ring()
+            self._ran(state, [job.message.id for job in batch])
+
+    async def _run_alone(self, state: _Lane, rows: list[Row]) -> None:
+        """Suspects, one by one."""
+
+        async def run(job: Job) -> bool:
+            return await self._pipeline.run([job], state.member.provider, state.epoch)
+
+        for row in rows:
+            try:
+                self._told(await self._quarantine.alone(row, run))
+            except StoreError as error:
+                _log.warning("a message goes back to the queue: %s", error)
+            finally:
+                self._ran(state, [str(row[1])])
+
+    def _told(self, events: bool) -> None:
+        if events:
+            self._bus.ring("events")
+            self.wake("")  # what was released may be for another provider
+
+    def _ran(self, state: _Lane, messages: list[str]) -> None:
+        """The pipeline is done with these: what has no attempt is in hand no more."""
+        for message in messages:
+            held = self._held.get(message)
+            if held is not None and not held[1]:
+                del self._held[message]
+        state.pending -= len(messages)
+        if any(state.backlog):
+            state.bell.ring()
+
+    def _doubt(self, batch: list[Job], provider: str) -> None:
+        """The provider failed on a batch: what has an attempt may be on the wire or not."""
+        attempts = [self._held.get(job.message.id, ("", ""))[1] for job in batch]
+        unknown = (PartUnknown("internal_error"),)
+        self.outcomes(provider, [Outcome(a, unknown, self._now()) for a in attempts if a in self._flying])
 
     async def _renew(self) -> None:
-        """Keeps the leases of what is with a provider: a throttled carrier may take longer than a lease."""
+        """Keeps the leases of what is in hand: a throttled carrier, or a full disk, may take longer than a lease."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
             until_ms = self._now() + LEASE_S * 1000
-            keys = [(job.message.project, job.message.id, self.owner, until_ms) for job, _ in self._flying.values()]
+            keys = [(project, message, self.owner, until_ms) for message, (project, _) in self._held.items()]
             try:
                 await self._store.jobs.renew(keys)
-            except StoreError as error:
-                _log.warning("cannot renew leases: %s", error)
+            except Exception as error:
+                _log.warning("cannot renew leases: %s", error, exc_info=not isinstance(error, StoreError))
 
     def _settled(self, batch: list[Settlement]) -> None:
+        for item in batch:
+            if self._held.get(item.message, ("", ""))[1] == item.attempt:
+                del self._held[item.message]
         for name, count in Counter(item.provider for item in batch).items():
             state = self._lanes.get(name)
             if state is not None:
@@ -305,15 +370,30 @@ class Dispatcher:
         """Writes settlements until none are left; a full disk delays them, it never drops them."""
         while self._settlements:
             batch, self._settlements = self._settlements, []
-            try:
-                await self._store.attempts.settle(batch)
-            except StoreError as error:
-                _log.warning("cannot settle yet: %s", error)
-                self._settlements = batch + self._settlements
-                await asyncio.sleep(_STORE_RETRY_S)
-                continue
-            self._settled(batch)
+            answers = await isolated(batch, self._store.attempts.settle, self._probe)
+            away = next((answer for answer in answers if isinstance(answer, StoreError)), None)
+            for item, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Refused):
+                    await self._settle_plainly(item, answer.error)
+            done = [item for item, answer in zip(batch, answers, strict=True) if not isinstance(answer, StoreError)]
+            self._settled(done)
             self._bus.ring("events")
-            if any(item.status == "queued" for item in batch):
+            if any(item.status == "queued" for item in done):
                 self.wake("")
+            if away is not None:
+                _log.warning("cannot settle yet: %s", away)
+                left = [item for item, answer in zip(batch, answers, strict=True) if isinstance(answer, StoreError)]
+                self._settlements = left + self._settlements
+                await asyncio.sleep(_STORE_RETRY_S)
         self._settling = None
+
+    async def _settle_plainly(self, item: Settlement, error: Exception) -> None:
+        """Something that the carrier said cannot be stored: the outcome is, without the carrier's words."""
+        _log.error("an outcome cannot be stored as it is", exc_info=error, extra={"message_id": item.message})
+        try:
+            await self._store.attempts.settle([msgspec.structs.replace(item, refs=(), error=_UNSTORABLE)])
+        except Exception:
+            _log.exception("an outcome is lost: its message counts as unknown", extra={"message_id": item.message})
+
+    async def _probe(self) -> None:
+        await self._store.probe(self._now())

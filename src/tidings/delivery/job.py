@@ -1,6 +1,6 @@
 """A job in hand: a message that this worker has leased, with what the store knows of earlier tries."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,24 @@ from tidings.store.sealed import stored
 _EXTRA = 28  # columns of a stored message come first
 
 
+class Leased(NamedTuple):
+    """What a leased row says of the job, behind the message. `rescues`: workers that ended with it in hand, or lost it."""
+
+    tries: int
+    kind: str
+    owner: str | None
+    open_attempt: str | None
+    provider: str
+    to_hash: str | None
+    rescues: int
+    strikes: int
+
+
+def leased(row: tuple[Any, ...]) -> Leased:
+    """The job's part of a leased row."""
+    return Leased(*row[_EXTRA : _EXTRA + 8])
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """`open_attempt` is set where an earlier worker died with an attempt on the wire."""
 
@@ -21,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "deliver"
     open_attempt: str | None = None
     provider: str = ""
+    strikes: int = 0  # see quarantine.py
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +52,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:
     """A Job from a leased row."""
-    tries, kind, _, open_attempt, provider, to_hash = row[_EXTRA : _EXTRA + 6]
+    tries, kind, _, open_attempt, provider, to_hash, _, strikes = row[_EXTRA : _EXTRA + 8]
     return Job(
         message=stored(ring, row).message,
         to_hash=to_hash or "",
@@ -41,4 +60,5 @@ def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:
         kind=kind,
         open_attempt=open_attempt,
         provider=provider,
+        strikes=strikes,
     )

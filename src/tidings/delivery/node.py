@@ -17,8 +17,9 @@ from tidings.delivery.providers import ProviderAdmin
 from tidings.delivery.receive import Receiver
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.sweep import Sweeper
+from tidings.delivery.timekeeper import Timekeeper
 from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome
-from tidings.kit.clock import Clock, wall_ms
+from tidings.kit.clock import Clock, SteadyClock, wall_ms
 from tidings.kit.limits import DRAIN_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
 from tidings.kit.secrets import KeyRing
 from tidings.store.store import Store
@@ -47,21 +48,25 @@ class Node:
         self.receiver = Receiver(store, ring)
         self.providers = ProviderAdmin(store, ring, self.fleet, self.dispatcher, now)
         self._sweeper = Sweeper(store, self.receiver, Inquiry(store, self.fleet, self.received), self.bus, now)
-        self._sweep: asyncio.Task[None] | None = None
+        self._timekeeper = Timekeeper(store.clock, now) if isinstance(now, SteadyClock) else None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, specs: list[ProviderSpec]) -> None:
         """Takes over what an earlier process held, opens the links, begins to deliver."""
+        if self._timekeeper is not None:
+            await self._timekeeper.start()
+            self._tasks.append(asyncio.create_task(self._timekeeper.run(), name="time"))
         await self.dispatcher.start()
         await self.providers.start(specs)
-        self._sweep = asyncio.create_task(self._sweeper.run(), name="sweep")
+        self._tasks.append(asyncio.create_task(self._sweeper.run(), name="sweep"))
 
     async def stop(self, drain_s: float = DRAIN_S) -> None:
         """Leases nothing more, waits for the carriers' answers, settles them."""
         self.dispatcher.drain()
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._sweep
+                await task
         await self.fleet.stop(drain_s)
         await self.dispatcher.stop()
 

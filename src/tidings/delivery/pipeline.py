@@ -9,14 +9,17 @@ import msgspec
 
 from tidings.channels.contract import Provider
 from tidings.delivery import stages
+from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared
+from tidings.delivery.quarantine import struck
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.attempt import Submission
+from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.policy.decide import Defer, Refuse
-from tidings.store.contract import Begin, End, Release, Settlement
+from tidings.store.contract import Begin, Begun, End, Release, Settlement
 from tidings.store.store import Store
 
 #: Which provider carries the job; None if no one may now.
@@ -46,7 +49,7 @@ class Pipeline:
             if job.open_attempt is not None:
                 lost.append(_lost(job, provider.name, job.open_attempt, now_ms, self._wait))
                 continue
-            step = self._step(job, provider, now_ms)
+            step = self._safe_step(job, provider, now_ms)
             if isinstance(step, Prepared):
                 ready.append(step)
             elif isinstance(step, End):
@@ -58,6 +61,12 @@ class Pipeline:
         await self._store.jobs.release(releases)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
+
+    def _safe_step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+        try:
+            return self._step(job, provider, now_ms)
+        except Exception as error:  # whatever it was: its neighbours go on
+            return struck(job, error, now_ms)
 
     def _step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
         if job.kind == "unknown" and job.message.on_unknown == "hold":
@@ -81,15 +90,26 @@ class Pipeline:
             return False
         now_ms = self._now()
         begins = [self._begin(item, provider.name, epoch, now_ms) for item in ready]
-        begun = await self._store.attempts.begin(begins)
+        begun = await isolated(begins, self._store.attempts.begin, self._probe)
         submissions: list[Submission] = []
+        bad: list[End | Release] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
-            if answer.kind == "ok":
+            if isinstance(answer, Refused):
+                bad.append(struck(item.job, answer.error, now_ms))
+            elif isinstance(answer, Begun) and answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
                 submissions.append(_submission(item, begin, answer.concat_ref))
         if submissions:
             provider.submit(submissions)
-        return any(answer.kind == "suppressed" for answer in begun)
+        await self._store.jobs.end([step for step in bad if isinstance(step, End)])
+        await self._store.jobs.release([step for step in bad if isinstance(step, Release)])
+        away = next((answer for answer in begun if isinstance(answer, StoreError)), None)
+        if away is not None:
+            raise away  # those that did not begin go back to the queue
+        return bool(bad) or any(isinstance(answer, Begun) and answer.kind == "suppressed" for answer in begun)
+
+    async def _probe(self) -> None:
+        await self._store.probe(self._now())
 
     def _begin(self, item: Prepared, provider: str, epoch: int, now_ms: int) -> Begin:
         message = item.job.message

@@ -35,8 +35,9 @@ class Sweeper:
         while True:
             try:
                 busy = await self.turn()
-            except StoreError as error:
-                _log.warning("a sweep failed and will be tried again: %s", error)
+            except Exception as error:  # whatever it was: without this loop nothing would come due any more
+                told = not isinstance(error, StoreError)
+                _log.warning("a sweep failed and will be tried again: %s", error, exc_info=told)
                 busy = False
             if not busy:
                 await asyncio.sleep(SWEEP_S)

@@ -105,7 +105,9 @@ class Overloaded(RequestError):
 
 
 class StoreError(TidingsError):
-    """The store cannot take or give data."""
+    """The store cannot take or give data. `doubtful`: what was to be written may have been."""
+
+    doubtful = False
 
 
 class StoreFull(StoreError):

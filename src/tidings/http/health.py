@@ -32,7 +32,7 @@ async def readyz(request: Call) -> Response[bytes]:
     try:
         await back.store.probe(back.now())
     except StoreError:
-        reasons.append("the store takes no writes")
+        reasons = reasons or ["the store takes no writes"]
     if reasons:
         errors = tuple(field_error("", "not_ready", reason) for reason in reasons)
         raise NotReady("; ".join(reasons), errors=errors)

@@ -1,4 +1,8 @@
-"""Time, passed in so that tests can move it."""
+"""Time, passed in so that tests can move it, and steady where the system's clock is set.
+
+`wall_ms` does not follow a jump of the system's clock by itself: it goes on at the pace of the monotonic clock until it is
+told to `follow` (delivery/timekeeper.py), so that what waits in the store can be moved with it.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,9 +11,30 @@ from collections.abc import Callable
 Clock = Callable[[], int]
 
 
-def wall_ms() -> int:
-    """The system's clock, in milliseconds since the Unix epoch."""
+def system_ms() -> int:
+    """The system's clock, in milliseconds since the Unix epoch, jumps and all."""
     return time.time_ns() // 1_000_000
+
+
+class SteadyClock:
+    """Counts on from where it was last set."""
+
+    def __init__(self, system: Clock = system_ms, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._base_s = 0.0
+        self.follow(system())
+
+    def __call__(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        return int((self._base_s + self._monotonic()) * 1000)
+
+    def follow(self, now_ms: int) -> None:
+        """It is `now_ms` now."""
+        self._base_s = now_ms / 1000 - self._monotonic()
+
+
+#: The clock of this process, in milliseconds since the Unix epoch.
+wall_ms = SteadyClock()
 
 
 def rfc3339(ms: int | None) -> str | None:

@@ -75,6 +75,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True):
     status: str | None = None
     event: str | None = None
     at_ms: int = 0
+    strike: int = 0  # 1: this job made a stage fail
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True):

@@ -1,7 +1,10 @@
 """The delivery path's operations on the store: accepting, leasing, attempts, receipts, inbound, sweeps."""
 
+import math
+import time
 from collections.abc import Sequence
 
+from tidings.domain.errors import StoreFull
 from tidings.store.contract import (
     Accepted,
     Begin,
@@ -25,10 +28,15 @@ class Accepting(Aggregate):
     """Messages on their way in."""
 
     module = "accept"
+    full_s = -math.inf  # monotonic: when the last one found no space; a small write may still find some
 
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
-        return await self._engine.write(self._sql.accept, items)
+        try:
+            return await self._engine.write(self._sql.accept, items)
+        except StoreFull:
+            self.full_s = time.monotonic()
+            raise
 
 
 class Jobs(Aggregate):
@@ -47,6 +55,10 @@ class Jobs(Aggregate):
     async def release(self, items: list[Release]) -> None:
         """Gives leased jobs back, due at `due_ms`; a `status` is written with its event."""
         await self._engine.write(self._sql.release, items)
+
+    async def strike(self, project: str, message: str) -> None:
+        """Noted before a job is worked on alone, so that the next worker knows of it."""
+        await self._engine.write(self._sql.strike, [(project, message)])
 
     async def end(self, items: list[End]) -> list[bool]:
         """Ends messages that have no attempt under way, and removes their jobs."""

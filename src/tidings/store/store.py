@@ -1,5 +1,6 @@
 """The store as the rest of Tidings sees it: one attribute for each aggregate, whichever engine runs beneath."""
 
+from tidings.store.clock import StoreClock
 from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, Providers, Receipts
 from tidings.store.engine import Engine, dialect_of
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
@@ -22,6 +23,7 @@ class Store:
         self.keys = Keys(engine)
         self.suppressions = Suppressions(engine)
         self.webhooks = Webhooks(engine)
+        self.clock = StoreClock(engine)
 
     async def probe(self, now_ms: int) -> None:
         """A write that proves that the store takes writes."""

@@ -67,7 +67,7 @@ async def test_parts_are_aggregated(bench: Bench) -> None:
 async def test_an_unknown_outcome_is_resent_or_held(bench: Bench, on_unknown: str, end: str, submits: int) -> None:
     await bench.open(response_timeout_s=0.2)
     await bench.linked()
-    message = await bench.send(to="+15005550009", on_unknown=on_unknown, valid_for_s=1)
+    message = await bench.send(to="+15005550009", on_unknown=on_unknown, valid_for_s=2)
     assert await bench.until_status(message, "failed", "expired") == end
     assert bench.smsc.submits >= submits
     assert "attempt.unknown" in await bench.events(message)

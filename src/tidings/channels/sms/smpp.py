@@ -29,6 +29,7 @@ from tidings.domain.attempt import (
     CarrierReceipt,
     InboundPart,
     PartExpired,
+    PartRefused,
     PartRetry,
     PartSent,
     PartUnknown,
@@ -45,6 +46,9 @@ CAPABILITIES: Final = Capabilities(
 )
 #: With a rate limit, no more is taken than leaves within this time: priority is decided late.
 CREDIT_S: Final = 0.05
+_NOT_WRITTEN: Final = PartRefused(
+    MessageError(code="internal_error", detail="The message could not be written; the server's log says why.")
+)
 _log = structlog.get_logger("tidings.channels.sms.smpp")
 
 
@@ -303,6 +307,10 @@ class SmppProvider:
             data = self._writer.pdu(submission, item.index, sequence, now_ms)
         except SmppEncodeError as error:
             self._outbox.settle(item, encode_refusal(error), now_ms)
+            return False
+        except Exception:  # a fault of ours in a part that is not on the wire: the others go on
+            _log.exception("part_not_written", provider=self.name, message_id=submission.message_id)
+            self._outbox.settle(item, _NOT_WRITTEN, now_ms)
             return False
         self._writes += 1
         item.order = self._writes

@@ -27,6 +27,7 @@ from tidings.protocols.smpp.pdu import (
 INBOUND_HIGH: Final = 2_000
 INBOUND_LOW: Final = 500
 INBOUND_BATCH: Final = 500
+KEEP_FAILURES: Final = 2  # one by one; then the store is at fault, not what came
 #: Parts whose answer may still come late: more than a carrier falls behind, and a few MB at most.
 GIVEN_UP_MAX: Final = 10_000
 #: An unsent buffer larger than this means that the carrier does not read; nothing more is written.
@@ -291,17 +292,28 @@ class SmppSession(asyncio.Protocol):
                 await self._inbound_wake.wait()
                 continue
             batch = self._inbound[:INBOUND_BATCH]
-            kept = await self._owner.deliver(batch)
+            kept = await self._keep(batch)
             del self._inbound[: len(batch)]
-            status = Status.ESME_ROK if kept else Status.ESME_RX_T_APPN
             if self._transport is None:
                 return
-            out = [pdu(thing.command | c.RESP, status, thing.sequence, b"\0") for thing in batch]
+            told = [Status.ESME_ROK if good else Status.ESME_RX_T_APPN for good in kept]
+            out = [pdu(t.command | c.RESP, status, t.sequence, b"\0") for t, status in zip(batch, told, strict=True)]
             self._write(b"".join(out))
-            self._reader.acknowledged(batch, kept=kept)
+            self._reader.acknowledged([t for t, good in zip(batch, kept, strict=True) if good], kept=True)
             if not self._reading and len(self._inbound) < INBOUND_LOW:
                 self._reading = True
                 self._transport.resume_reading()
+
+    async def _keep(self, batch: Sequence[Inbound]) -> list[bool]:
+        """Which of them are kept: one that cannot be does not hold back the others, unless nothing can be kept now."""
+        if await self._owner.deliver(batch):
+            return [True] * len(batch)
+        kept: list[bool] = []
+        for thing in batch if len(batch) > 1 else ():
+            if kept.count(False) >= KEEP_FAILURES:
+                break
+            kept.append(await self._owner.deliver([thing]))
+        return kept + [False] * (len(batch) - len(kept))
 
     # -- timers
 

@@ -47,6 +47,8 @@ _AGAIN_S: Final = 0.05  # before a transaction is run again on a new connection
 class CommitUnknown(StoreError):
     """The connection was lost during the commit, and its outcome cannot be told."""
 
+    doubtful = True
+
 
 class _Write:
     __slots__ = ("fn", "future", "items")

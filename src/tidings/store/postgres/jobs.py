@@ -26,21 +26,23 @@ cross join lateral (select count(*) as n from (
   limit t.room) d) c
 where t.project is not null and c.n > 0"""
 # Takes each tenant's share, skipping what others have locked: they take theirs, nobody waits. Behind COLUMNS come
-# jobs.tries, kind, the owner before, the attempt left open, if any, the provider, to_hash; then what the order needs.
+# jobs.tries, kind, the owner before, the attempt left open, if any, the provider, to_hash, rescues (this one with them),
+# strikes; then what the order needs.
 # (`|| ''` keeps the planner from the index of all open attempts: a message has few, a busy node has thousands.)
 _TAKE = f"""
 with taken as (
-  update jobs j set owner = $5, due_ms = $6
+  update jobs j set owner = $5, due_ms = $6, rescues = j.rescues + (d.owner is not null)::int
   from unnest($1::int[], $2::text[], $3::text[], $4::int[]) as s (lane, project, provider, share)
   cross join lateral (
     select d.project, d.message, d.owner, d.due_ms from jobs d
     where d.lane = s.lane and d.project = s.project and d.provider = s.provider and d.due_ms <= $7
     order by d.due_ms limit s.share for update skip locked) d
   where j.project = d.project and j.message = d.message
-  returning j.project, j.message, j.tries, j.kind, d.owner as before, j.provider, j.lane, d.due_ms)
+  returning j.project, j.message, j.tries, j.kind, d.owner as before, j.provider, j.rescues, j.strikes, j.lane,
+    d.due_ms)
 select {COLUMNS}, j.tries, j.kind, j.before, case when j.before is not null then (select a.id from attempts a
     where a.project = m.project and a.message = m.id and a.status || '' = 'sending' limit 1) end,
-  j.provider, p.to_hash, j.lane, j.due_ms
+  j.provider, p.to_hash, j.rescues, j.strikes, j.lane, j.due_ms
 from taken j join messages m on m.project = j.project and m.id = j.message {JOIN}"""
 _EXTRA = 2  # columns of _TAKE that only order its rows
 
@@ -132,8 +134,8 @@ async def renew(session: Session, items: list[tuple[str, str, str, int]]) -> lis
 
 
 _GIVE_BACK = f"""
-update jobs j set owner = null, provider = e.provider, due_ms = e.due_ms, kind = e.kind
-from {rowset("e", "project text, message text, provider text, due_ms bigint, kind text")}
+update jobs j set owner = null, provider = e.provider, due_ms = e.due_ms, kind = e.kind, strikes = j.strikes + e.strike
+from {rowset("e", "project text, message text, provider text, due_ms bigint, kind text, strike int")}
 where j.project = e.project and j.message = e.message"""
 
 
@@ -141,7 +143,8 @@ async def release(session: Session, items: list[Release]) -> list[None]:
     """Gives leased jobs back, due at `due_ms`; a `status` is written with its event."""
     last = {(item.project, item.message): item for item in items}
     locked = await hold(session, last)
-    await session.execute(_GIVE_BACK, *columns(list(last.values()))[:5])
+    released = columns(list(last.values()))
+    await session.execute(_GIVE_BACK, *released[:5], released[8])
     await transitions.apply(
         session,
         [
@@ -151,6 +154,19 @@ async def release(session: Session, items: list[Release]) -> list[None]:
         ],
         locked,
     )
+    return [None] * len(items)
+
+
+_STRIKE = f"""
+with l as materialized (
+  select j.project, j.message from {rowset("e", "project text, message text")}
+  join jobs j on j.project = e.project and j.message = e.message order by j.project, j.message for update of j)
+update jobs j set strikes = j.strikes + 1 from l where j.project = l.project and j.message = l.message"""
+
+
+async def strike(session: Session, items: list[tuple[str, str]]) -> list[None]:
+    """(project, message): noted before a job is worked on alone, so that the next worker knows of it."""
+    await session.execute(_STRIKE, *turned(set(items)))
     return [None] * len(items)
 
 

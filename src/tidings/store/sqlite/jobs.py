@@ -7,10 +7,12 @@ from tidings.store.sealed import COLUMNS, JOIN
 from tidings.store.sqlite import transitions
 from tidings.store.sqlite.engine import Connection, rows
 
-#: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, and the attempt left open, if any.
+#: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, the attempt left open, if any, provider, to_hash,
+#: rescues (this one with them) and strikes.
 LEASED = COLUMNS + (
     ", j.tries, j.kind, j.owner, case when j.owner is not null then (select a.id from attempts a indexed by attempts_message"
-    " where a.project = m.project and a.message = m.id and a.status = 'sending') end, j.provider, p.to_hash"
+    " where a.project = m.project and a.message = m.id and a.status = 'sending') end, j.provider, p.to_hash,"
+    " j.rescues + (j.owner is not null), j.strikes"
 )
 _TENANTS = """
 with recursive t(x) as (select min(project) from jobs where lane = ?1
@@ -22,7 +24,8 @@ _READ = (
     f" join messages m on m.project = j.project and m.id = j.message {JOIN}"
 )
 _TAKE = """
-update jobs set owner = ?2, due_ms = ?3 from json_each(?1) e where project = e.value->>0 and message = e.value->>1"""
+update jobs set rescues = rescues + (owner is not null), owner = ?2, due_ms = ?3
+from json_each(?1) e where project = e.value->>0 and message = e.value->>1"""
 
 
 def lease(connection: Connection, asks: list[LeaseAsk]) -> list[list[tuple[Any, ...]]]:
@@ -77,7 +80,7 @@ def renew(connection: Connection, items: list[tuple[str, str, str, int]]) -> lis
 
 
 _GIVE_BACK = """
-update jobs set owner = null, provider = e.value->>2, due_ms = e.value->>3, kind = e.value->>4
+update jobs set owner = null, provider = e.value->>2, due_ms = e.value->>3, kind = e.value->>4, strikes = strikes + e.value->>8
 from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
 
 
@@ -92,6 +95,16 @@ def release(connection: Connection, items: list[Release]) -> list[None]:
             if item.status is not None and item.event is not None
         ],
     )
+    return [None] * len(items)
+
+
+_STRIKE = """
+update jobs set strikes = strikes + 1 where (project, message) in (select value->>0, value->>1 from json_each(?))"""
+
+
+def strike(connection: Connection, items: list[tuple[str, str]]) -> list[None]:
+    """(project, message): noted before a job is worked on alone, so that the next worker knows of it."""
+    connection.execute(_STRIKE, rows(items))
     return [None] * len(items)
 
 

@@ -1,0 +1,66 @@
+"""See store/clock.py."""
+
+from tidings.store.clock import MARKS_MS, PAGE, Shift
+from tidings.store.sqlite.engine import Connection
+
+_SEEN = "select value from installation where name = 'seen_ms'"
+_NOTE = "insert or replace into installation values ('seen_ms', ?)"
+
+
+def server_ms(connection: Connection) -> int | None:
+    """None: SQLite has the clock of this machine."""
+    return None
+
+
+def seen_ms(connection: Connection) -> int | None:
+    """The last time that was noted. A read."""
+    row = connection.execute(_SEEN).fetchone()
+    return int(str(row[0])) if row is not None else None
+
+
+def note(connection: Connection, items: list[int]) -> list[None]:
+    """It is the last of `items`."""
+    connection.execute(_NOTE, (str(items[-1]),))
+    return [None] * len(items)
+
+
+def claim(connection: Connection, items: list[tuple[int, int]]) -> list[bool]:
+    """(old_ms, new_ms): whether nobody has told of this jump before."""
+    answers: list[bool] = []
+    for old_ms, new_ms in items:
+        seen = seen_ms(connection)
+        first = seen is None or abs(seen - old_ms) < abs(seen - new_ms)
+        if first:
+            note(connection, [new_ms])
+        answers.append(first)
+    return answers
+
+
+_PAGE = "select project, message from jobs where (project, message) > (?, ?) order by project, message limit ?"
+_SHIFT = f"""
+update jobs set
+  due_ms = due_ms + (case when due_ms > ?2 and due_ms < {MARKS_MS} then ?1 else 0 end),
+  ready_ms = ready_ms + (case when ready_ms > ?2 and ready_ms < {MARKS_MS} then ?1 else 0 end)
+where (project, message) > (?3, ?4) and (project, message) <= (?5, ?6) and (owner is not null or exists (
+  select 1 from messages m where m.project = jobs.project and m.id = jobs.message and m.status <> 'scheduled'))"""
+
+
+def shift_jobs(connection: Connection, items: list[Shift]) -> list[tuple[str, str] | None]:
+    """One page of each; where it ended, None at the end of the table."""
+    answers: list[tuple[str, str] | None] = []
+    for item in items:
+        keys = list(connection.execute(_PAGE, (item.project, item.message, PAGE)))
+        if not keys:
+            answers.append(None)
+            continue
+        last = (str(keys[-1][0]), str(keys[-1][1]))
+        connection.execute(_SHIFT, (*item, *last))
+        answers.append(last if len(keys) == PAGE else None)
+    return answers
+
+
+def shift_deliveries(connection: Connection, items: list[tuple[int, int]]) -> list[None]:
+    """(by_ms, from_ms)."""
+    for by_ms, from_ms in items:
+        connection.execute("update deliveries set next_ms = next_ms + ?1 where next_ms > ?2", (by_ms, from_ms))
+    return [None] * len(items)
