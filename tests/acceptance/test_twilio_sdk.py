@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import http.server
+import json
 import re
 import secrets
 import threading
@@ -128,10 +129,23 @@ def test_a_wrong_user_or_password_is_20003(server: Api, user: str | None) -> Non
     assert (told.value.status, told.value.code) == (401, 20003)
 
 
-def test_another_account_is_not_there(server: Api) -> None:
+@pytest.mark.parametrize("call", ["fetch", "create"])
+def test_another_account_is_not_there(server: Api, call: str) -> None:
+    """A message that exists, asked for under an account that is not the caller's."""
     client = client_of(server)
-    with pytest.raises(TwilioException, match=r"HTTP 404 .*20404"):  # the SDK's pages know no better error
-        client.api.accounts("AC" + "0" * 32).messages("SM" + "0" * 32).fetch()
+    made = client.messages.create(to=GOOD, from_="ACME", body="x")
+    others = client.api.accounts("AC" + "0" * 32).messages
+    asks = {
+        "fetch": lambda: others(made.sid or "").fetch(),
+        "create": lambda: others.create(to=GOOD, from_="ACME", body="x"),
+    }
+    with pytest.raises(TwilioRestException) as told:
+        asks[call]()
+    assert (told.value.status, told.value.code) == (404, 20404)
+    with pytest.raises(TwilioException) as told_of_page:  # the SDK's pages keep the answer instead of reading it
+        others.list(limit=1)
+    answer = told_of_page.value.args[1]
+    assert (answer.status_code, json.loads(answer.text)["code"]) == (404, 20404)
 
 
 REFUSED: list[tuple[dict[str, Any], int]] = [
