@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from listening import Listening
 from tidings.loadtest.client import Pool, Target
 
 KEY = "tk_live_" + "c" * 32
@@ -60,22 +61,14 @@ async def serving(answer: Callable[[asyncio.StreamWriter, int], object]) -> Asyn
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-                count += 1
-                answer(writer, count)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            count += 1
+            answer(writer, count)
+            await writer.drain()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with Listening(talk) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def says(*chunks: bytes) -> Callable[[asyncio.StreamWriter, int], object]:
