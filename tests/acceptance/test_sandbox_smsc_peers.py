@@ -19,6 +19,7 @@ import smpplib.exceptions
 from aiosmpplib.hook import SimpleHook
 
 from peers.carriers import until
+from peers.esme import Esme
 from tidings.sandbox.sms import SandboxSmsc
 
 COUNT = 50
@@ -140,11 +141,9 @@ class _Hook(SimpleHook):
         return None
 
 
-# aiosmpplib leaves its own stream unclosed when it is stopped: its fault, not ours.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_aiosmpplib(smsc: SandboxSmsc) -> None:
     hook = _Hook()
-    esme = aiosmpplib.ESME("127.0.0.1", smsc.port, "sandbox", "sandbox", hook=hook, log_level=logging.CRITICAL)
+    esme = Esme("127.0.0.1", smsc.port, "sandbox", "sandbox", hook=hook, log_level=logging.CRITICAL)
     for n in range(5):
         await esme.broker.enqueue(
             aiosmpplib.SubmitSm(

@@ -24,6 +24,8 @@ import smpplib.gsm
 from aiosmpplib.hook import SimpleHook
 
 from acceptance.conftest import Api, start_server, stop_server
+from listening import Listening
+from peers.esme import Esme
 from unit.smppd.office import Office, until
 
 NUMBER = "15005550001"
@@ -317,11 +319,9 @@ class _Hook(SimpleHook):
         return None
 
 
-# aiosmpplib leaves its own stream unclosed when it is stopped: its fault, not ours.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_aiosmpplib(office: Office) -> None:
     hook = _Hook()
-    esme = aiosmpplib.ESME("127.0.0.1", office.port, *office.login(), hook=hook, log_level=logging.CRITICAL)
+    esme = Esme("127.0.0.1", office.port, *office.login(), hook=hook, log_level=logging.CRITICAL)
     for n, text in enumerate(("short", LONG)):
         await esme.broker.enqueue(
             aiosmpplib.SubmitSm(
@@ -405,8 +405,6 @@ class Catcher:
         self.calls.append((where.path, dict(urllib.parse.parse_qsl(where.query))))
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
 
     def of(self, path: str) -> list[dict[str, str]]:
         return [fields for called, fields in self.calls if called == path]
@@ -444,8 +442,8 @@ async def _send_when_up(port: int, **fields: str) -> None:
 async def test_kannel(office: Office, tmp_path: Path) -> None:
     """A gateway as customers run it moves over by changing host, port and login."""
     catcher = Catcher()
-    listener = await asyncio.start_server(catcher.serve, "127.0.0.1", 0)
-    here = listener.sockets[0].getsockname()[1]
+    listener = Listening(catcher.serve)
+    here = await listener.start()
     admin, box, http = _ports(3)
     name, password = office.login()
     config = tmp_path / "kannel.conf"
@@ -476,8 +474,7 @@ async def test_kannel(office: Office, tmp_path: Path) -> None:
                 process.terminate()
         for process in boxes:
             await asyncio.wait_for(process.wait(), 20)
-        listener.close()
-        await listener.wait_closed()
+        await listener.stop()
 
 
 # -- the server as it is started

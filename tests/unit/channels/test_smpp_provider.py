@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from listening import Listening
 from peers.carriers import RecordingSink, started, submission, until
 from tidings.channels.sms import smpp_session
 from tidings.channels.sms.smpp_session import SmppSession
@@ -209,34 +210,33 @@ async def test_stop_without_answers_ends_in_time(smsc: SandboxSmsc) -> None:
         assert isinstance(sink.outcome("a")[0], PartUnknown)
 
 
+class Mute:
+    """A carrier that takes connections, and no word ever comes back."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await reader.read(-1)
+
+
 async def test_stop_while_connecting() -> None:
     """A carrier that accepts the connection and never answers the bind."""
-    hold: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _reader, writer: hold.append(writer), "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    sink = RecordingSink()
-    async with started(port, sink, up=False, requeue_s=60) as provider:
+    mute, sink = Mute(), RecordingSink()
+    async with Listening(mute.serve) as port, started(port, sink, up=False, requeue_s=60) as provider:
         provider.submit([submission(provider, "a")])
-        await until(lambda: hold)
-        began = time.monotonic()
-        await provider.stop(0.05)
-        assert time.monotonic() - began < 1
+        await until(lambda: mute.connections)
+        async with asyncio.timeout(30):  # less than `requeue_s` and the time-outs of a bind
+            await provider.stop(0.05)
         assert isinstance(sink.outcome("a")[0], PartRetry)
-    for writer in hold:
-        writer.close()
-    server.close()
 
 
 async def test_bind_not_answered_is_a_timeout() -> None:
-    hold: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _reader, writer: hold.append(writer), "127.0.0.1", 0)
-    sink = RecordingSink()
-    async with started(server.sockets[0].getsockname()[1], sink, up=False, bind_timeout_s=0.1) as provider:
-        await until(lambda: len(hold) >= 2)
+    mute, sink = Mute(), RecordingSink()
+    async with Listening(mute.serve) as port, started(port, sink, up=False, bind_timeout_s=0.1) as provider:
+        await until(lambda: mute.connections >= 2)
         assert provider.links()[0].last_error == "no answer within 0.1 s"
-    for writer in hold:
-        writer.close()
-    server.close()
 
 
 async def test_inactive_links_are_opened_again(smsc: SandboxSmsc) -> None:
