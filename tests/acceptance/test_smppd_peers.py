@@ -47,7 +47,7 @@ async def node(script: str, folder: Path, *arguments: object) -> Any:
         "node", "-e", script, *map(str, arguments), cwd=folder, stdout=asyncio.subprocess.PIPE
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        out, _ = await asyncio.wait_for(process.communicate(), 30)
     finally:
         if process.returncode is None:
             process.kill()
@@ -191,7 +191,7 @@ class Lib:
         self.sent: list[str] = []
         self.errors: list[int] = []
         self.got: list[Any] = []
-        self.client = smpplib.client.Client("127.0.0.1", port, allow_unknown_opt_params=True, timeout=5)
+        self.client = smpplib.client.Client("127.0.0.1", port, allow_unknown_opt_params=True, timeout=30)
         self.client.set_message_sent_handler(lambda pdu: self.sent.append(pdu.message_id.decode()))
         self.client.set_message_received_handler(lambda pdu: self.got.append(pdu) or 0)
         self.client.set_error_pdu_handler(lambda pdu: self.errors.append(pdu.status))
@@ -279,7 +279,7 @@ async def test_smpp34(office: Office) -> None:
     assert len(ids) == 300
     receipts = set[str]()
     while len(receipts) < 300:
-        event = await asyncio.wait_for(session.next(), 10)
+        event = await asyncio.wait_for(session.next(), 30)
         assert isinstance(event, smpp34.DeliverSmEvent)
         fields = dict(field.split(":", 1) for field in event.short_message.decode().split() if ":" in field)
         tlvs = {tlv.tag: tlv.value for tlv in event.tlvs}
@@ -295,7 +295,7 @@ async def test_smpp34_hears_people(office: Office) -> None:
     office.smsc.inject("+15005550007", "12345", WIDE)
     parts: list[smpp34.DeliverSmEvent] = []
     while b"".join(part.short_message[6:] for part in parts).decode("utf-16-be", "replace") != WIDE:
-        event = await asyncio.wait_for(session.next(), 5)
+        event = await asyncio.wait_for(session.next(), 30)
         assert isinstance(event, smpp34.DeliverSmEvent)
         assert (event.source_addr, event.destination_addr, event.data_coding) == ("15005550007", "12345", 8)
         parts = sorted([*parts, event], key=lambda part: part.short_message[5])
@@ -422,12 +422,12 @@ def _ports(count: int) -> list[int]:
 
 def _send(port: int, **fields: str) -> str:
     query = urllib.parse.urlencode({"username": "test", "password": "test"} | fields)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/cgi-bin/sendsms?{query}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/cgi-bin/sendsms?{query}", timeout=30) as answer:
         return answer.read().decode()
 
 
 async def _send_when_up(port: int, **fields: str) -> None:
-    end_s = time.monotonic() + 15
+    end_s = time.monotonic() + 30
     while True:
         try:
             assert "Accepted" in (await asyncio.to_thread(lambda: _send(port, **fields)))
@@ -473,7 +473,7 @@ async def test_kannel(office: Office, tmp_path: Path) -> None:
             if process.returncode is None:
                 process.terminate()
         for process in boxes:
-            await asyncio.wait_for(process.wait(), 20)
+            await asyncio.wait_for(process.wait(), 30)
         await listener.stop()
 
 

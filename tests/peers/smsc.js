@@ -25,6 +25,7 @@ const options = Object.assign({
   bind_status: null,
   ignore_enquire: false,
   log_submits: true,
+  log_lag: false,       // tell how late this process gets to what is due, in seconds, as "lag"
 }, JSON.parse(process.env.SMSC_OPTIONS || '{}'));
 
 const sessions = new Set();
@@ -151,6 +152,11 @@ const commands = {
   raw: (line) => { for (const session of sessions) session.socket.write(Buffer.from(line.hex, 'hex')); },
   quit: () => process.exit(0),
 };
+
+if (options.log_lag) {
+  let due = now();
+  setInterval(() => { const at = now(); say('lag', { s: at - due }); due = at + 0.005; }, 5);
+}
 
 readline.createInterface({ input: process.stdin }).on('line', (text) => {
   const line = JSON.parse(text);

@@ -71,12 +71,12 @@ class Bench:
         found = await self.rows("select type from events where message = ? order by seq", message)
         return [str(row[0]).removeprefix("message.") for row in found]
 
-    async def until(self, check: Callable[[], Any], deadline_s: float = 15) -> None:
+    async def until(self, check: Callable[[], Any], deadline_s: float = 30) -> None:
         async with asyncio.timeout(deadline_s):
             while not check():
                 await asyncio.sleep(0.01)
 
-    async def until_status(self, message: str, *wanted: str, deadline_s: float = 15) -> str:
+    async def until_status(self, message: str, *wanted: str, deadline_s: float = 30) -> str:
         async with asyncio.timeout(deadline_s):
             while (status := await self.status(message)) not in wanted:
                 await asyncio.sleep(0.01)

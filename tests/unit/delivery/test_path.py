@@ -36,7 +36,7 @@ async def test_each_recipient_plays_its_part(bench: Bench, to: str, status: str,
     await bench.linked()
     message = await bench.send(to=to, sender="ACME")
     await bench.until_status(message, status)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await bench.events(message) != timeline:
             await asyncio.sleep(0.01)
 
@@ -86,7 +86,7 @@ async def test_a_receipt_settles_an_unknown(bench: Bench) -> None:
     bench.node.dispatcher._wait = type(bench.wait)(30, 30)
     await bench.linked()
     message = await bench.send(to="+15005550009", sender="ACME")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "attempt.unknown" not in await bench.events(message):
             await asyncio.sleep(0.01)
     receipt = CarrierReceipt(
@@ -104,7 +104,7 @@ async def test_two_candidates_leave_a_receipt_unmatched(bench: Bench) -> None:
     await bench.linked()
     for text in ("one", "two"):
         await bench.send(to="+15005550009", sender="ACME", text=text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await bench.rows("select count(*) from attempts where status = 'unknown'") != [(2,)]:
             await asyncio.sleep(0.01)
     receipt = CarrierReceipt(
@@ -181,7 +181,7 @@ async def test_stop_is_the_last_word(bench: Bench) -> None:
     await bench.open()
     await bench.linked()
     first = await bench.send(to="+15005550008", sender="ACME")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "unsubscribed" not in await bench.events(first):
             await asyncio.sleep(0.01)
     second = await bench.send(to="+15005550008", sender="ACME")
@@ -224,7 +224,7 @@ async def test_missing_parts_are_handed_on_as_partial(bench: Bench) -> None:
         received_ms=old,
     )
     await bench.node.received("carrier", [], [part])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await bench.rows("select parts, missing from inbound") != [(2, 1)]:
             await asyncio.sleep(0.02)
 

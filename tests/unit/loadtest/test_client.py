@@ -42,7 +42,7 @@ async def test_two_thousand_a_second_cost_a_fraction_of_a_core() -> None:
             for _ in range(40):
                 pool.post("/v1/messages", body, lambda status, _: answers.append(status))
             await asyncio.sleep(0.005)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while len(answers) < 4_000:
                 await asyncio.sleep(0.005)
         spent_s = time.process_time() - before_s
@@ -102,7 +102,7 @@ async def test_every_request_gets_one_answer(
         await pool.start()
         for _ in range(3):  # one has to wait for a connection
             pool.post("/v1/messages", b"{}", lambda status, body: found.append((status, body)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(found) < 3:
                 await asyncio.sleep(0.01)
         await pool.close()

@@ -174,7 +174,7 @@ class Room:
     async def cursor(self, endpoint: dict[str, Any]) -> int:
         return int((await self.rows("select cursor from endpoints where id = ?", endpoint["id"]))[0][0])
 
-    async def until(self, check: Callable[[], Any], deadline_s: float = 10) -> None:
+    async def until(self, check: Callable[[], Any], deadline_s: float = 30) -> None:
         """Waits until `check` (which may be async) is true."""
         async with asyncio.timeout(deadline_s):
             while True:
@@ -185,7 +185,7 @@ class Room:
                     return
                 await asyncio.sleep(0.01)
 
-    async def until_deliveries(self, number: int, status: str | None = None, deadline_s: float = 10) -> None:
+    async def until_deliveries(self, number: int, status: str | None = None, deadline_s: float = 30) -> None:
         async def enough() -> bool:
             return sum(status in (None, row["status"]) for row in await self.deliveries()) >= number
 
