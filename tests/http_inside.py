@@ -48,9 +48,9 @@ class Inside:
 
     async def call(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None,
-        app: Any = None, patience_s: float = 10.0,
+        app: Any = None, patience_s: float = 30.0,
     ) -> Answer:  # fmt: skip
-        """One request, as ASGI. A stream is read for `patience_s`, then the caller goes away."""
+        """One request, as ASGI. A stream is read for `patience_s` from its beginning, then the caller goes away."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         sent = {"content-type": "application/json", "content-length": str(len(raw))} if raw else {}
         if key is not None:
@@ -67,7 +67,7 @@ class Inside:
 
 
 async def _exchange(app: Any, scope: dict[str, Any], raw: bytes, patience_s: float) -> Answer:
-    gone = asyncio.Event()
+    gone, begun = asyncio.Event(), asyncio.Event()
     pending = [{"type": "http.request", "body": raw, "more_body": False}]
     messages: list[Any] = []
 
@@ -79,14 +79,17 @@ async def _exchange(app: Any, scope: dict[str, Any], raw: bytes, patience_s: flo
 
     async def send(message: Any) -> None:
         messages.append(message)
+        begun.set()
         if message["type"] == "http.response.body" and not message.get("more_body"):
             gone.set()  # as uvicorn has it
 
     task = asyncio.create_task(app(scope, receive, send))
+    task.add_done_callback(lambda _: begun.set())
+    await asyncio.wait_for(begun.wait(), 30)
     done, _ = await asyncio.wait([task], timeout=patience_s)
     if not done:
         gone.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
     task.result()
     start = messages[0]
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}

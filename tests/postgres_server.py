@@ -98,7 +98,7 @@ class Server:
 
     def _ready(self) -> bool:
         command = [_binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(command, check=False, timeout=10).returncode == 0
+        return subprocess.run(command, check=False, timeout=60).returncode == 0
 
     @property
     def alive(self) -> bool:

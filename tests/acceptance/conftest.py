@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-START_S = 20
+START_S = 60
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Api:
         if raw is not None:
             sent.setdefault("Content-Type", "application/json")
         where = urlsplit(self.url)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         try:
             connection.request(method, path, raw, sent)
             response = connection.getresponse()
@@ -66,7 +66,7 @@ class Api:
         assert answer.status == 202, answer.body
         return answer.json
 
-    def wait_for(self, message_id: str, *statuses: str, timeout_s: float = 10) -> Any:
+    def wait_for(self, message_id: str, *statuses: str, timeout_s: float = 30) -> Any:
         """The message, once it is in one of the statuses."""
         end_s = time.monotonic() + timeout_s
         while True:
@@ -104,7 +104,7 @@ def stop_server(process: subprocess.Popen[str]) -> None:
     """SIGTERM, then a look whether it obeyed."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

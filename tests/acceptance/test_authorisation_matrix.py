@@ -63,7 +63,7 @@ async def _furnish(house: House) -> None:
     }
     made = await house.make("POST", "/v1/providers", provider, owner)
     await house.make("POST", "/v1/suppressions", {"to": "+15005550199"}, owner)
-    end_s = asyncio.get_running_loop().time() + 10
+    end_s = asyncio.get_running_loop().time() + 30
     while True:  # the reply and the first webhook deliveries come by themselves
         inbound = (await running.call("GET", "/v1/inbound", key=owner)).json["data"]
         deliveries = (await running.call("GET", f"/v1/webhooks/{hook['id']}/deliveries", key=owner)).json["data"]

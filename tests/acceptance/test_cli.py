@@ -22,7 +22,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, *words], env=environment(**env), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [COMMAND, *words], env=environment(**env), cwd=cwd, capture_output=True, text=True, timeout=110, check=False
     )
 
 

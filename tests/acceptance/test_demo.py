@@ -70,7 +70,7 @@ def staying(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stays_up_and_leaves_nothing_behind(staying: Any, number: signal.Signals, tmp_path: Path) -> None:
     demo, url, key = staying
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/messages", '{"to": "+15005550007", "text": "Hello"}', headers)
     assert connection.getresponse().status == 202

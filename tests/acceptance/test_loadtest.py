@@ -31,7 +31,7 @@ def loadtest(api: Api, key: str, *words: str | Path) -> subprocess.CompletedProc
     lag = () if "--max-generator-lag-ms" in words else ("--max-generator-lag-ms", "2000")  # tests share two cores
     return subprocess.run(
         [COMMAND, "loadtest", *map(str, (*words, *lag))], env=environment(api, key), capture_output=True, text=True,
-        timeout=90, check=False,
+        timeout=110, check=False,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def _probe(operation: Any, mode: GenerationMode, key: str, answered: list[int]) 
     @given(case=operation.as_strategy(generation_mode=mode))
     def probe(case: Any) -> None:
         response = case.call_and_validate(
-            headers={"Authorization": f"Bearer {key}"}, checks=CHECKS, timeout=10
+            headers={"Authorization": f"Bearer {key}"}, checks=CHECKS, timeout=60
         )  # fmt: skip
         answered.append(response.status_code)
 

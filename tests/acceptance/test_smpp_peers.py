@@ -13,6 +13,7 @@ import smpp34
 from peers.carriers import NUMBER, RecordingSink, node_smsc, started, submission, until
 from tidings.channels.sms.pacing import Pacer
 from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartSent, PartUnknown
+from tidings.kit.clock import wall_ms
 
 LONG = "Ten chars." * 20
 
@@ -93,10 +94,15 @@ async def test_throttled_parts_wait_and_leave_in_order_none_fails(node_peer: Pat
 
 async def test_throttled_beyond_its_validity_it_expires(node_peer: Path) -> None:
     sink = RecordingSink()
-    async with node_smsc(node_peer, throttle_first=10**6) as smsc, started(smsc.port, sink) as provider:
-        until_ms = time.time_ns() // 1_000_000 + 500
-        provider.submit([submission(provider, "a", valid_until_ms=until_ms)])
-        await until(lambda: sink.done)
+    async with node_smsc(node_peer, throttle_first=10**6) as smsc:
+
+        def clock() -> int:
+            """As soon as the carrier has refused it once, its time is up."""
+            return wall_ms() + (61_000 if smsc.of("submit") else 0)
+
+        async with started(smsc.port, sink, clock=clock) as provider:
+            provider.submit([submission(provider, "a", valid_until_ms=wall_ms() + 60_000)])
+            await until(lambda: sink.done)
         assert sink.outcome("a") == (PartExpired(),)
         assert len(smsc.of("submit")) == 1
 
@@ -153,7 +159,7 @@ async def test_no_answer_is_unknown_and_frees_the_window(node_peer: Path) -> Non
     sink = RecordingSink()
     async with (
         node_smsc(node_peer, silent=[NUMBER[1:]]) as smsc,
-        started(smsc.port, sink, window=2, response_timeout_s=0.2) as provider,
+        started(smsc.port, sink, window=4, response_timeout_s=2) as provider,
     ):
         provider.submit([submission(provider, f"a{n}", lane="otp") for n in range(4)])
         provider.submit([submission(provider, "b", to="+491709999999", lane="otp")])
@@ -166,7 +172,7 @@ async def test_no_answer_is_unknown_and_frees_the_window(node_peer: Path) -> Non
 async def test_a_late_answer_makes_a_second_outcome(node_peer: Path) -> None:
     sink = RecordingSink()
     async with (
-        node_smsc(node_peer, delay_ms=400) as smsc,
+        node_smsc(node_peer, delay_ms=2000) as smsc,
         started(smsc.port, sink, response_timeout_s=0.15) as provider,
     ):
         provider.submit([submission(provider, "a")])
@@ -179,7 +185,7 @@ async def test_enquire_link_keeps_and_ends_links(node_peer: Path) -> None:
     sink = RecordingSink()
     async with (
         node_smsc(node_peer) as smsc,
-        started(smsc.port, sink, enquire_link_s=0.05, response_timeout_s=0.1) as provider,
+        started(smsc.port, sink, enquire_link_s=0.05, response_timeout_s=2) as provider,
     ):
         await until(lambda: len(smsc.of("enquire_link")) >= 3)
         assert sink.states == ["connecting", "up"]
@@ -320,12 +326,21 @@ async def test_a_malformed_pdu_does_not_end_the_link(node_peer: Path) -> None:
         await until(lambda: len(smsc.of("bind")) == 2)
 
 
-async def _carrier_times(node_peer: Path, segments: int, rate: int) -> list[float]:
-    sink = RecordingSink()
-    async with node_smsc(node_peer, receipts="none") as smsc, started(smsc.port, sink, rate_per_s=rate) as provider:
-        provider.submit([submission(provider, f"a{n}", text=LONG, concat_ref=n) for n in range(segments // 2)])
-        await until(lambda: len(sink.done) == segments // 2, 20)
-        return [line["at"] for line in smsc.of("submit")]
+async def _carrier_times(node_peer: Path, segments: int, rate: int) -> tuple[list[float], float]:
+    """When the carrier read each segment, and how late it may have been with that: on a busy machine it reads several at
+    once. Taken anew, three times at most, while the carrier is so late that its times say little."""
+    for _ in range(3):
+        sink = RecordingSink()
+        async with (
+            node_smsc(node_peer, receipts="none", log_lag=True) as smsc,
+            started(smsc.port, sink, rate_per_s=rate) as provider,
+        ):
+            provider.submit([submission(provider, f"a{n}", text=LONG, concat_ref=n) for n in range(segments // 2)])
+            await until(lambda sink=sink: len(sink.done) == segments // 2)
+            lag_s = max(line["s"] for line in smsc.of("lag")) + 0.1
+        if lag_s < 0.3:
+            break
+    return [line["at"] for line in smsc.of("submit")], lag_s
 
 
 def _most_in_a_second(times: list[float], slack_s: float) -> int:
@@ -333,29 +348,27 @@ def _most_in_a_second(times: list[float], slack_s: float) -> int:
 
 
 async def test_rate_as_the_carrier_sees_it(node_peer: Path) -> None:
-    times = await _carrier_times(node_peer, 240, 80)
-    # The carrier's clock reads when its event loop gets to it, so its seconds may be a little shorter than ours.
-    assert _most_in_a_second(times, 0.1) <= 80
-    assert (len(times) - 1) / (times[-1] - times[0]) >= 0.9 * 80
+    times, lag_s = await _carrier_times(node_peer, 240, 80)
+    assert _most_in_a_second(times, min(lag_s, 0.9)) <= 80
+    assert _most_in_a_second(times, 0) >= 0.9 * 80
 
 
 async def test_saboteur_without_the_limiter_the_carrier_sees_more(
     node_peer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pacer, "allow", lambda _self, _now: 1 << 30)
-    times = await _carrier_times(node_peer, 240, 80)
-    assert _most_in_a_second(times, 0.1) > 80
+    times, lag_s = await _carrier_times(node_peer, 240, 80)
+    assert _most_in_a_second(times, min(lag_s, 0.9)) > 80
 
 
 async def test_one_time_codes_pass_a_full_window(node_peer: Path) -> None:
     sink = RecordingSink()
-    async with node_smsc(node_peer, delay_ms=100) as smsc, started(smsc.port, sink, window=10) as provider:
-        provider.submit([submission(provider, f"m{n}", text=f"m{n}", lane="marketing") for n in range(40)])
-        await asyncio.sleep(0.01)
+    async with node_smsc(node_peer, delay_ms=1500) as smsc, started(smsc.port, sink, window=10) as provider:
+        provider.submit([submission(provider, f"m{n}", text=f"m{n}", lane="marketing") for n in range(12)])
         assert provider.credit("marketing") == 0
         assert provider.credit("otp") == 2
         provider.submit([submission(provider, "o", text="code", lane="otp")])
-        await until(lambda: len(sink.done) == 41)
+        await until(lambda: len(sink.done) == 13)
         order = [line["text"] for line in smsc.of("submit")]
         assert order[8] == "code"
 
@@ -364,11 +377,11 @@ async def test_smpp34_as_smsc(free_port: int) -> None:
     server, sink, count = smpp34.Server("127.0.0.1", free_port, system_id="smsc"), RecordingSink(), 40
     await server.start()
     async with started(free_port, sink, window=10) as provider:
-        esme = await asyncio.wait_for(server.next(), 5)
+        esme = await asyncio.wait_for(server.next(), 30)
         assert isinstance(esme, smpp34.Esme)
         provider.submit([submission(provider, f"a{n}", text=f"Grüße {n}") for n in range(count)])
         for n in range(count):
-            event = await asyncio.wait_for(server.next(), 5)
+            event = await asyncio.wait_for(server.next(), 30)
             assert isinstance(event, smpp34.SubmitSmEvent)
             assert (event.destination_addr, event.registered_delivery) == (NUMBER[1:], 1)
             if n == 3:

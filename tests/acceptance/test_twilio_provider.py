@@ -53,7 +53,7 @@ def test_the_judge_refuses_what_is_wrong(mock: str) -> None:
             f"{mock}/2010-04-01/Accounts/{SID}/Messages.json", urlencode(fields).encode(), dict(headers)
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(call, timeout=20)
+            urllib.request.urlopen(call, timeout=30)
         assert 400 <= refused.value.code < 500
         refused.value.close()
 

@@ -41,7 +41,7 @@ async def test_in(node_peer: Path, tmp_path: Path) -> None:
         await smsc.command("part", hex="017f", **whole)
         for n, octets in ((2, "4344"), (1, "4142")):
             await smsc.command("part", **whole | {"udh": f"0500030702{n:02}"}, hex=octets)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(found := (await get(api, "/v1/inbound"))["data"]) < 2:
                 await asyncio.sleep(0.02)
         joined, first = found

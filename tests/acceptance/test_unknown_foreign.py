@@ -51,7 +51,7 @@ async def reaches(api: Api, message: str, status: str) -> Any:
 
 async def unknown(api: Api, *messages: str) -> None:
     """Waits until the attempt of each has the status `unknown`."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for message in messages:
             while [a["status"] for a in (await get(api, f"/v1/messages/{message}"))["attempts"]] != ["unknown"]:
                 await asyncio.sleep(0.02)
@@ -97,7 +97,7 @@ async def test_two_candidates_stay_unknown_and_the_receipts_are_listed(node_peer
         messages = [await send(api, ONE, text=text) for text in ("first", "second")]
         await unknown(api, *messages)
         await until(lambda: lost(smsc, 2))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(listed := (await get(api, "/v1/receipts"))["data"]) < 2:
                 await asyncio.sleep(0.02)
         assert {item["provider"] for item in listed} == {"foreign"}

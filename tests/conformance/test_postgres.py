@@ -147,7 +147,7 @@ async def test_taking_the_binds_waits_for_attempts_being_stored(url: str) -> Non
 
 async def waiting_for_a_lock(raw: asyncpg.Connection[Any], count: int = 1) -> None:
     sql = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await raw.fetchval(sql) < count:
             await asyncio.sleep(0.01)
 
@@ -237,7 +237,7 @@ async def flush_statistics(world: World) -> None:
     """What the engine's own connections have counted so far is written down now, not within the next second."""
     engine: Any = world.store.engine
     for link in (*engine._writers, *engine._readers):
-        raw = await link.raw(asyncio.get_running_loop().time() + 5)
+        raw = await link.raw(asyncio.get_running_loop().time() + 30)
         await raw.execute("select pg_stat_force_next_flush()")
 
 

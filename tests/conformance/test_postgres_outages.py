@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from listening import Listening
 from postgres_server import Server
 from store_nodes import node, session, url
 from store_world import execute
@@ -128,16 +129,9 @@ class Cutting:
         self.cut: str | None = None
         self.stays_down = False
         self.cuts = 0
-        self.ways: set[asyncio.Task[None]] = set()
 
-    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        way = asyncio.create_task(self._serve(reader, writer))
-        self.ways.add(way)
-        way.add_done_callback(self.ways.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.stays_down and self.cuts:
-            writer.close()
             return
         server = await asyncio.open_connection("127.0.0.1", self._port)
         back = asyncio.create_task(self._back(server[0], writer))
@@ -153,13 +147,10 @@ class Cutting:
                         await server[0].read(1)
                     return
                 server[1].write(data)
-        except ConnectionError:
-            return
         finally:
+            server[1].close()
             back.cancel()
             await asyncio.gather(back, return_exceptions=True)
-            for end in (writer, server[1]):
-                end.close()
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -170,12 +161,8 @@ class Cutting:
 @contextlib.asynccontextmanager
 async def cutting(server: Server, url: str) -> AsyncIterator[tuple[Cutting, str]]:
     way = Cutting(server.port)
-    proxy = await asyncio.start_server(way.serve, "127.0.0.1", 0)
-    async with proxy:
-        yield way, url.replace(f":{server.port}/", f":{proxy.sockets[0].getsockname()[1]}/")
-        for task in list(way.ways):
-            task.cancel()
-        await asyncio.gather(*way.ways, return_exceptions=True)
+    async with Listening(way.serve) as port:
+        yield way, url.replace(f":{server.port}/", f":{port}/")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

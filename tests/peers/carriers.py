@@ -14,6 +14,7 @@ from tidings.channels.contract import Link, Provider, ProviderSpec
 from tidings.channels.sms.smpp import SmppProvider
 from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome, PartOutcome, Submission
 from tidings.domain.message import Lane
+from tidings.kit.clock import Clock, wall_ms
 
 NUMBER = "+491701234567"
 
@@ -83,7 +84,7 @@ def submission(
     )
 
 
-async def until(true: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Waits until `true()`; fails after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
         while not true():
@@ -91,7 +92,9 @@ async def until(true: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 @asynccontextmanager
-async def started(port: int, sink: RecordingSink, *, up: bool = True, **config: Any) -> AsyncIterator[SmppProvider]:
+async def started(
+    port: int, sink: RecordingSink, *, up: bool = True, clock: Clock = wall_ms, **config: Any
+) -> AsyncIterator[SmppProvider]:
     """A provider bound to 127.0.0.1:`port`, stopped at the end."""
     settings: dict[str, Any] = {
         "host": "127.0.0.1",
@@ -101,7 +104,7 @@ async def started(port: int, sink: RecordingSink, *, up: bool = True, **config: 
         "reconnect_min_s": 0.02,
         "reconnect_max_s": 0.1,
     }
-    provider = SmppProvider(ProviderSpec(name="acme", type="sms.smpp", config=settings | config), sink)
+    provider = SmppProvider(ProviderSpec(name="acme", type="sms.smpp", config=settings | config), sink, clock=clock)
     await provider.start()
     try:
         if up:
@@ -160,7 +163,7 @@ async def node_smsc(folder: Path, **options: Any) -> AsyncIterator[NodeSmsc]:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await process.wait()
         except TimeoutError:
             process.kill()

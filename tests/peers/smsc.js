@@ -28,6 +28,7 @@ const options = Object.assign({
   // Chances of a submit_sm, drawn from a seeded generator; what is left is answered as usual. Every fate but `throttle`
   // and `error` counts as taken: nobody can know that it was not.
   faults: null,         // {seed, throttle, error, silent, late, late_ms, before, drop, lost}
+  log_lag: false,       // tell how late this process gets to what is due, in seconds, as "lag"
 }, JSON.parse(process.env.SMSC_OPTIONS || '{}'));
 
 const sessions = new Set();
@@ -193,6 +194,11 @@ const commands = {
   raw: (line) => { for (const session of sessions) session.socket.write(Buffer.from(line.hex, 'hex')); },
   quit: () => process.exit(0),
 };
+
+if (options.log_lag) {
+  let due = now();
+  setInterval(() => { const at = now(); say('lag', { s: at - due }); due = at + 0.005; }, 5);
+}
 
 readline.createInterface({ input: process.stdin }).on('line', (text) => {
   const line = JSON.parse(text);

@@ -59,7 +59,7 @@ def test_a_seed_replays_exactly(seed: int, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1]
     for hash_seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=110, check=True)
         digests.add(done.stdout.strip())
     assert len(digests) == 1, digests
     assert play(seed + 1, tmp_path).digest not in digests

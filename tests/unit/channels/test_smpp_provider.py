@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from listening import Listening
 from peers.carriers import RecordingSink, started, submission, until
 from tidings.channels.sms import smpp_session
 from tidings.channels.sms.smpp_session import SmppSession
@@ -86,6 +87,7 @@ async def test_ready_is_told_after_the_window_was_full(smsc: SandboxSmsc) -> Non
 async def test_the_rate_holds_in_every_sliding_second_of_write_times(
     smsc: SandboxSmsc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Never more, and no less while the process gets its turns: a busy machine has three tries to give it a second of them."""
     times: list[float] = []
     flush = SmppSession.flush
 
@@ -94,14 +96,18 @@ async def test_the_rate_holds_in_every_sliding_second_of_write_times(
         flush(self)
 
     monkeypatch.setattr(SmppSession, "flush", spy)
-    sink, rate, seconds = RecordingSink(), 150, 3
-    async with started(smsc.port, sink, rate_per_s=rate, window=200, binds={"transceiver": 2}) as provider:
-        count = rate * seconds + 1
-        provider.submit([submission(provider, f"a{n}", lane="marketing") for n in range(count)])
-        await until(lambda: len(sink.done) == count)
-    most = max(sum(at <= other < at + 1.0 for other in times[n:]) for n, at in enumerate(times))
-    assert most <= rate
-    assert (len(times) - 1) / (times[-1] - times[0]) >= 0.97 * rate
+    rate = 150
+    for _ in range(3):
+        sink, count = RecordingSink(), rate * 2 + 1
+        times.clear()
+        async with started(smsc.port, sink, rate_per_s=rate, window=200, binds={"transceiver": 2}) as provider:
+            provider.submit([submission(provider, f"a{n}", lane="marketing") for n in range(count)])
+            await until(lambda sink=sink, count=count: len(sink.done) == count)
+        most = max(sum(at <= other < at + 1.0 for other in times[n:]) for n, at in enumerate(times))
+        assert most <= rate
+        if most >= 0.97 * rate:
+            return
+    raise AssertionError(f"{most} a second where {rate} were allowed")
 
 
 async def test_parts_leave_in_order_over_two_links(smsc: SandboxSmsc) -> None:
@@ -183,15 +189,15 @@ async def test_a_commit_that_hangs_is_refused_for_now(smsc: SandboxSmsc) -> None
         await until(lambda: sink.log.count("receiving") == 1)
         await asyncio.sleep(0.2)
         sink.gate.set()
-        await until(lambda: sink.inbound)
-        assert smsc.acknowledged_deliveries == 1
+        await until(lambda: smsc.acknowledged_deliveries)
+        assert len(sink.inbound) == smsc.acknowledged_deliveries == 1
 
 
 async def test_stop_waits_for_answers_and_gives_the_unwritten_back(smsc: SandboxSmsc) -> None:
     sink = RecordingSink()
     async with started(smsc.port, sink, window=5) as provider:
         provider.submit([submission(provider, f"a{n}") for n in range(20)])
-        await provider.stop(2)
+        await provider.stop(30)
         assert len(sink.done) == 20
         sent = [o for o in sink.done if isinstance(o.parts[0], PartSent)]
         back = [o for o in sink.done if isinstance(o.parts[0], PartRetry)]
@@ -201,42 +207,40 @@ async def test_stop_waits_for_answers_and_gives_the_unwritten_back(smsc: Sandbox
 
 async def test_stop_without_answers_ends_in_time(smsc: SandboxSmsc) -> None:
     sink = RecordingSink()
-    async with started(smsc.port, sink) as provider:
+    async with started(smsc.port, sink, response_timeout_s=600) as provider:
         provider.submit([submission(provider, "a", to=SILENT)])
-        began = time.monotonic()
-        await provider.stop(0.1)
-        assert time.monotonic() - began < 1
+        async with asyncio.timeout(30):
+            await provider.stop(0.1)
         assert isinstance(sink.outcome("a")[0], PartUnknown)
+
+
+class Mute:
+    """A carrier that takes connections, and no word ever comes back."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await reader.read(-1)
 
 
 async def test_stop_while_connecting() -> None:
     """A carrier that accepts the connection and never answers the bind."""
-    hold: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _reader, writer: hold.append(writer), "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    sink = RecordingSink()
-    async with started(port, sink, up=False, requeue_s=60) as provider:
+    mute, sink = Mute(), RecordingSink()
+    async with Listening(mute.serve) as port, started(port, sink, up=False, requeue_s=60) as provider:
         provider.submit([submission(provider, "a")])
-        await until(lambda: hold)
-        began = time.monotonic()
-        await provider.stop(0.05)
-        assert time.monotonic() - began < 1
+        await until(lambda: mute.connections)
+        async with asyncio.timeout(30):  # less than `requeue_s` and the time-outs of a bind
+            await provider.stop(0.05)
         assert isinstance(sink.outcome("a")[0], PartRetry)
-    for writer in hold:
-        writer.close()
-    server.close()
 
 
 async def test_bind_not_answered_is_a_timeout() -> None:
-    hold: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _reader, writer: hold.append(writer), "127.0.0.1", 0)
-    sink = RecordingSink()
-    async with started(server.sockets[0].getsockname()[1], sink, up=False, bind_timeout_s=0.1) as provider:
-        await until(lambda: len(hold) >= 2)
+    mute, sink = Mute(), RecordingSink()
+    async with Listening(mute.serve) as port, started(port, sink, up=False, bind_timeout_s=0.1) as provider:
+        await until(lambda: mute.connections >= 2)
         assert provider.links()[0].last_error == "no answer within 0.1 s"
-    for writer in hold:
-        writer.close()
-    server.close()
 
 
 async def test_inactive_links_are_opened_again(smsc: SandboxSmsc) -> None:
@@ -282,7 +286,7 @@ async def test_tls(tmp_path: Path, tls: Any, up: bool) -> None:
     if isinstance(tls, dict) and "ca" in tls:
         tls = {"ca": str(cert_file)}
     sink = RecordingSink()
-    async with started(smsc.port, sink, up=up, tls=tls, bind_timeout_s=0.5) as provider:
+    async with started(smsc.port, sink, up=up, tls=tls, bind_timeout_s=30 if up else 0.5) as provider:
         if up:
             provider.submit([submission(provider, "a")])
             await until(lambda: sink.receipts)

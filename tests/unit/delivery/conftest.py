@@ -14,6 +14,7 @@ from tidings.delivery.accept import Accepted, Want
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.request import SendRequest
+from tidings.kit.clock import wall_ms
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
@@ -25,11 +26,15 @@ OTHER = "prj_" + "1" * 32
 
 
 class Bench:
-    """A node with its store and a carrier."""
+    """A node with its store and a carrier. Its clock is the system's, `ahead_ms` ahead."""
 
     def __init__(self, folder: Path, wait: UnknownWait) -> None:
         self.folder, self.wait = folder, wait
         self.smsc = SandboxSmsc(receipt_delay_s=0.01)
+        self.ahead_ms = 0
+
+    def now(self) -> int:
+        return wall_ms() + self.ahead_ms
 
     async def open(self, **config: Any) -> None:
         self.engine = Engine(self.folder / "tidings.db")
@@ -38,7 +43,7 @@ class Bench:
         for project in (PROJECT, OTHER):
             self.engine.writer.execute("insert or ignore into projects values (?, 'test', 0)", (project,))
         self.engine.start()
-        self.node = Node(Store(self.engine), KeyRing.load(self.folder / "keys.json"), wait=self.wait)
+        self.node = Node(Store(self.engine), KeyRing.load(self.folder / "keys.json"), now=self.now, wait=self.wait)
         settings = {"host": "127.0.0.1", "port": self.smsc.port, "system_id": "sandbox", "password": "sandbox"}
         spec = ProviderSpec(name="carrier", type="sms.smpp", config=settings | config)
         await self.node.start([spec])
@@ -66,12 +71,12 @@ class Bench:
         found = await self.rows("select type from events where message = ? order by seq", message)
         return [str(row[0]).removeprefix("message.") for row in found]
 
-    async def until(self, check: Callable[[], Any], deadline_s: float = 15) -> None:
+    async def until(self, check: Callable[[], Any], deadline_s: float = 30) -> None:
         async with asyncio.timeout(deadline_s):
             while not check():
                 await asyncio.sleep(0.01)
 
-    async def until_status(self, message: str, *wanted: str, deadline_s: float = 15) -> str:
+    async def until_status(self, message: str, *wanted: str, deadline_s: float = 30) -> str:
         async with asyncio.timeout(deadline_s):
             while (status := await self.status(message)) not in wanted:
                 await asyncio.sleep(0.01)

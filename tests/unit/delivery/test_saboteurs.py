@@ -90,7 +90,7 @@ async def stopped(bench: Bench) -> str:
     await bench.open()
     await bench.linked()
     first = await bench.send(to="+15005550008", sender="ACME")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "replied" not in await bench.events(first):
             await asyncio.sleep(0.01)
     second = await bench.send(to="+15005550008", sender="ACME")

@@ -10,12 +10,13 @@ import uvicorn
 from tidings.http import wire
 from tidings.http.wire import PatientProtocol
 
-LIMIT_S = 0.2
+LIMIT_S = 0.5
+PATIENCE_S = 30
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
-    await asyncio.sleep(LIMIT_S * 3 if scope["path"] == "/slow" else 0)
+    await asyncio.sleep(LIMIT_S * 1.5 if scope["path"] == "/slow" else 0)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -35,42 +36,41 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     await asyncio.sleep(0.01)
 
 
-async def _talk(port: int, *parts: bytes, pause_s: float = 0.0) -> tuple[bytes, float]:
-    """What comes back until the server closes, and how long that took; at most two seconds."""
-    loop = asyncio.get_running_loop()
+async def _talk(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
+    """What comes back until the server closes, which it must."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    started_s, got = loop.time(), b""
+    got = b""
     try:
-        for part in parts:
-            writer.write(part)
-            await asyncio.sleep(pause_s)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(pause_s)
             while chunk := await reader.read(1000):
                 got += chunk
-    except (TimeoutError, ConnectionError):
+    except ConnectionError:
         pass
     finally:
         writer.close()
-    return got, loop.time() - started_s
+    return got
 
 
 @pytest.mark.parametrize("parts", [(), (b"GET",), (HEAD,), (HEAD + b"\r\n", HEAD)])
 async def test_a_head_that_does_not_end_in_time_ends_the_connection(port: int, parts: tuple[bytes, ...]) -> None:
-    got, taken_s = await _talk(port, *parts, pause_s=0.02)
-    assert taken_s < LIMIT_S * 4
+    got = await _talk(port, *parts, pause_s=0.02)
     assert got.count(b"200 OK") == (1 if len(parts) == 2 else 0)
 
 
-async def test_a_head_that_grows_without_end_is_cut_off(port: int) -> None:
-    got, taken_s = await _talk(port, HEAD, *[b"X: " + b"y" * 8_000 + b"\r\n"] * 20)
-    assert (got, taken_s < LIMIT_S) == (b"", True)
+async def test_a_head_that_grows_without_end_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its size: its time would not be up."""
+    monkeypatch.setattr(wire, "HEAD_TIMEOUT_S", PATIENCE_S * 10)
+    assert await _talk(port, HEAD, *[b"X: " + b"y" * 8_000 + b"\r\n"] * 20) == b""
 
 
 async def test_a_slow_answer_and_an_idle_connection_are_left_alone(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for path in (b"/slow", b"/", b"/"):
         writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readuntil(b"ok"), 2)).startswith(b"HTTP/1.1 200")
-        await asyncio.sleep(LIMIT_S * 2)  # idle between requests: keep-alive's business
+        assert (await asyncio.wait_for(reader.readuntil(b"ok"), 30)).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(LIMIT_S * 1.5)  # idle between requests: keep-alive's business
     writer.close()
     await writer.wait_closed()

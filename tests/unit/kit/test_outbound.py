@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from listening import Listening
 from tidings.kit import outbound
 from tidings.kit.outbound import Answer, Guard, Outbound
 
@@ -79,17 +79,15 @@ class Server:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.heads.append(head)
-                await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
-                self.requests += 1
-                writer.write(self.reply)
-                await writer.drain()
-                if self.hang:
-                    await reader.read()
-        writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
+            await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+            self.requests += 1
+            writer.write(self.reply)
+            await writer.drain()
+            if self.hang:
+                await reader.read()
 
 
 Start = Callable[..., Awaitable[tuple[Server, int]]]
@@ -97,26 +95,31 @@ Start = Callable[..., Awaitable[tuple[Server, int]]]
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    servers: list[asyncio.Server] = []
+    async with contextlib.AsyncExitStack() as servers:
 
-    async def make(reply: bytes, *, tls: ssl.SSLContext | None = None, **more: Any) -> tuple[Server, int]:
-        server = Server(reply, **more)
-        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-        servers.append(listener)
-        return server, listener.sockets[0].getsockname()[1]
+        async def make(reply: bytes, *, tls: ssl.SSLContext | None = None, **more: Any) -> tuple[Server, int]:
+            server = Server(reply, **more)
+            return server, await servers.enter_async_context(Listening(server.serve, tls))
 
-    yield make
-    for listener in servers:
-        listener.close()
+        yield make
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Outbound]:
+    """Patient: what has to succeed does, however busy the machine is."""
+    made = Outbound(Guard(allow=("127.0.0.1/32",)), timeout_s=PATIENCE_S)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Outbound]:
     made = Outbound(Guard(allow=("127.0.0.1/32",)), timeout_s=0.5)
     yield made
     await made.close()
 
 
+PATIENCE_S = 30
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -150,18 +153,17 @@ async def test_an_endless_body_is_cut_off(start: Start, client: Outbound) -> Non
 
 
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab"])
-async def test_nothing_waits_longer_than_its_deadline(start: Start, client: Outbound, reply: bytes) -> None:
+async def test_nothing_waits_longer_than_its_deadline(start: Start, hasty: Outbound, reply: bytes) -> None:
     _, port = await start(reply, hang=True)
-    began = time.monotonic()
-    assert await client.post(f"http://127.0.0.1:{port}/", {}, b"{}") == Answer(None, "no answer in time")
-    assert time.monotonic() - began < 3
+    async with asyncio.timeout(PATIENCE_S):  # the server would never answer
+        assert await hasty.post(f"http://127.0.0.1:{port}/", {}, b"{}") == Answer(None, "no answer in time")
 
 
-async def test_failures_are_values_without_the_url(client: Outbound, start: Start, unused_port: int) -> None:
+async def test_failures_are_values_without_the_url(hasty: Outbound, start: Start, unused_port: int) -> None:
     _, garbled = await start(b"what?\r\n\r\n", hang=True)
     urls = [f"http://127.0.0.1:{unused_port}/token", f"http://127.0.0.1:{garbled}/token", "http://nope.invalid/token"]
     for url in [*urls, f"https://127.0.0.1:{garbled}/token"]:
-        answer = await client.post(url, {}, b"{}")
+        answer = await hasty.post(url, {}, b"{}")
         assert (answer.ok, answer.status) == (False, None), url
         assert answer.error
         assert "token" not in answer.error
@@ -187,7 +189,7 @@ async def test_a_name_that_leads_inside_is_refused_when_dialled(
 ) -> None:
     server, port = await start(OK)
     asked = _resolve(monkeypatch, address)
-    client = Outbound(Guard(), timeout_s=0.5)
+    client = Outbound(Guard(), timeout_s=PATIENCE_S)
     answer = await client.post(f"http://inside.example.com:{port}/", {}, b"{}")
     await client.close()
     assert answer == Answer(None, "the address is private or reserved")
@@ -199,7 +201,7 @@ async def test_a_name_that_changes_its_answer_is_refused_too(start: Start, monke
     server, port = await start(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
     monkeypatch.setattr(outbound, "DNS_CACHE_S", 0)
     _resolve(monkeypatch, "127.0.0.1", "127.0.0.2")
-    client = Outbound(Guard(allow=("127.0.0.1/32",)), timeout_s=0.5)
+    client = Outbound(Guard(allow=("127.0.0.1/32",)), timeout_s=PATIENCE_S)
     assert (await client.post(f"http://turning.example.com:{port}/", {}, b"{}")).ok
     answer = await client.post(f"http://turning.example.com:{port}/", {}, b"{}")
     await client.close()
@@ -212,7 +214,7 @@ async def test_a_name_that_changes_its_answer_is_refused_too(start: Start, monke
 )
 async def test_an_address_in_the_url_is_refused_when_dialled(start: Start, host: str) -> None:
     server, port = await start(OK)
-    client = Outbound(Guard(), timeout_s=0.5)
+    client = Outbound(Guard(), timeout_s=PATIENCE_S)
     answer = await client.post(f"http://{host}:{port}/", {}, b"{}")
     await client.close()
     assert (answer.ok, server.connections) == (False, 0)
@@ -225,7 +227,7 @@ async def test_saboteur_without_the_guard_the_same_calls_get_through(
     server, port = await start(OK)
     monkeypatch.setattr(Guard, "permits", lambda self, text: True)
     _resolve(monkeypatch, "127.0.0.1")
-    client = Outbound(Guard(), timeout_s=0.5)
+    client = Outbound(Guard(), timeout_s=PATIENCE_S)
     assert (await client.post(f"http://inside.example.com:{port}/", {}, b"{}")).ok
     assert (await client.post(f"http://127.0.0.1:{port}/", {}, b"{}")).ok
     await client.close()

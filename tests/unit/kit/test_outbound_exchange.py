@@ -9,20 +9,15 @@ from typing import Any
 
 import pytest
 
+from listening import Listening, Serve
 from tidings.kit.outbound import Guard, NoReply, NotSent, Outbound, Reply
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[str]:
     """A server of raw TCP; its base URL."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with Listening(serve) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
@@ -32,7 +27,7 @@ async def client(**more: Any) -> AsyncIterator[Callable[..., Awaitable[Reply | N
     async def call(
         url: str, method: str = "POST", body: bytes | None = b"a=1", **limits: Any
     ) -> Reply | NotSent | NoReply:
-        asked = {"connect_s": 0.3, "timeout_s": 0.5, "most_bytes": 1_000, **limits}
+        asked = {"connect_s": 30, "timeout_s": 30, "most_bytes": 1_000, **limits}
         return await outbound.exchange(method, url, {"X-A": "b"}, body, **asked)
 
     try:
@@ -83,7 +78,7 @@ async def test_nothing_was_sent(url: str) -> None:
 
 async def test_no_connection_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: Any, **__: Any) -> Any:
-        await asyncio.sleep(10)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr("aiohttp.TCPConnector._resolve_host", never)
     async with client() as call:
@@ -105,7 +100,6 @@ async def test_half_an_answer_is_none() -> None:
 async def test_silence() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     async with listening(silent) as url, client() as call:
-        assert await call(url) == NoReply("no answer in time", timed_out=True)
+        assert await call(url, timeout_s=1) == NoReply("no answer in time", timed_out=True)

@@ -142,7 +142,7 @@ class Wire:
         self.writer.write(pdu(command, status, sequence, body))
         return sequence
 
-    async def read(self, timeout_s: float = 5) -> tuple[int, int, int, bytes]:
+    async def read(self, timeout_s: float = 30) -> tuple[int, int, int, bytes]:
         """(command, status, sequence, body)"""
         async with asyncio.timeout(timeout_s):
             head = await self.reader.readexactly(16)
@@ -170,7 +170,7 @@ class Wire:
                 self.write(c.DELIVER_SM_RESP, b"\0", status, sequence)
                 return body
 
-    async def ended(self, timeout_s: float = 5) -> None:
+    async def ended(self, timeout_s: float = 30) -> None:
         """Reads until the server has closed."""
         async with asyncio.timeout(timeout_s):
             with contextlib.suppress(ConnectionError):
@@ -194,7 +194,7 @@ def sm(to: str = DELIVERED, text: bytes = b"hello", **fields: Any) -> Sm:
     return Sm(**(made | fields))
 
 
-async def until(check: Callable[[], Any], deadline_s: float = 10) -> None:
+async def until(check: Callable[[], Any], deadline_s: float = 30) -> None:
     """Waits until it holds."""
     async with asyncio.timeout(deadline_s):
         while not check():

@@ -35,7 +35,7 @@ async def submitted(office: Office, count: int) -> list[str]:
     sent = [await wire.submit(registered_delivery=1) for _ in range(count)]
     assert {status for status, _ in sent} == {0}
     await wire.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await office.rows("select count(*) from messages where status = 'delivered'"))[0][0] < count:
             await asyncio.sleep(0.02)
     return [id for _, id in sent]
@@ -77,7 +77,7 @@ async def test_without_an_answer_the_session_ends_and_it_comes_again(open_office
     receiver = await Wire.bound(office, command=c.BIND_RECEIVER)
     assert id_of((await receiver.read())[3]) == sent
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-        await receiver.read(3)
+        await receiver.read()
     again = await Wire.bound(office, command=c.BIND_RECEIVER)
     assert id_of(await again.delivered()) == sent
 

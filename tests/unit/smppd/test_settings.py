@@ -90,7 +90,7 @@ async def test_tls(open_office: Opener, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=cert)
     reader, writer = await asyncio.open_connection("127.0.0.1", office.port, ssl=context, server_hostname="localhost")
     writer.write(pdu(c.ENQUIRE_LINK, 0, 1))
-    assert await asyncio.wait_for(reader.readexactly(16), 5) == pdu(c.ENQUIRE_LINK_RESP, 0, 1)
+    assert await asyncio.wait_for(reader.readexactly(16), 30) == pdu(c.ENQUIRE_LINK_RESP, 0, 1)
     writer.close()
     await writer.wait_closed()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from listening import Listening
 from tidings.bus.local import LocalBus
 from tidings.domain.message import Personal
 from tidings.kit.clock import wall_ms
@@ -53,29 +53,20 @@ class Sink:
         self.delay_s = 0.0
         self.open = self.most = 0  # calls that wait for their answer, and the most there ever were
         self.connections = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._server = Listening(self._serve)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._server.start()
         self.url = f"http://127.0.0.1:{self.port}/hook"
 
     async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            while True:
-                call = await self._read(reader)
-                await self._reply(call, writer)
-        writer.close()
+        while True:
+            call = await self._read(reader)
+            await self._reply(call, writer)
 
     async def _read(self, reader: asyncio.StreamReader) -> Call:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -183,7 +174,7 @@ class Room:
     async def cursor(self, endpoint: dict[str, Any]) -> int:
         return int((await self.rows("select cursor from endpoints where id = ?", endpoint["id"]))[0][0])
 
-    async def until(self, check: Callable[[], Any], deadline_s: float = 10) -> None:
+    async def until(self, check: Callable[[], Any], deadline_s: float = 30) -> None:
         """Waits until `check` (which may be async) is true."""
         async with asyncio.timeout(deadline_s):
             while True:
@@ -194,7 +185,7 @@ class Room:
                     return
                 await asyncio.sleep(0.01)
 
-    async def until_deliveries(self, number: int, status: str | None = None, deadline_s: float = 10) -> None:
+    async def until_deliveries(self, number: int, status: str | None = None, deadline_s: float = 30) -> None:
         async def enough() -> bool:
             return sum(status in (None, row["status"]) for row in await self.deliveries()) >= number
 
