@@ -1,6 +1,10 @@
 """Accepting: message, personal row, job, first event and idempotency record in one commit."""
 
 from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any, Final
+
+from msgspec.structs import astuple
 
 from tidings.store.contract import NEVER, Accepted, NewMessage
 from tidings.store.sqlite import idempotency
@@ -8,20 +12,21 @@ from tidings.store.sqlite.engine import Connection, rows
 
 _MESSAGES = """
 insert into messages (project, id, mode, channel, lane, status, created_ms, due_ms, valid_until_ms, sequence, on_unknown,
-  template, locale, reference, tags, retry_of)
-select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
-  value->>10, value->>11, value->>12, value->>13, value->>14, value->>15 from json_each(?)"""
-_PERSONAL = """
-insert into personal (project, owner, key_id, to_hash, sealed)
-select value->>0, value->>1, value->>16, value->>17, value->>18 from json_each(?)"""
+  template, locale, reference, tags, retry_of) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_PERSONAL = "insert into personal (project, owner, key_id, to_hash, sealed) values (?, ?, ?, ?, ?)"
 _JOBS = """
 insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner)
-select value->>0, value->>1, value->>4, value->>19, value->>22, value->>7, value->>8, value->>9, value->>21
-from json_each(?)"""
-_EVENTS = """
-insert into events (project, id, type, message, at_ms)
-select value->>0, value->>20, 'message.' || (value->>5), value->>1, value->>6 from json_each(?)"""
-_IDEMPOTENCY = "insert into {} select value->>0, value->>23, value->>24, value->>1 from json_each(?)"
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_EVENTS = "insert into events (project, id, type, message, at_ms) values (?, ?, 'message.' || ?, ?, ?)"
+_IDEMPOTENCY = "insert into {} values (?, ?, ?, ?)"
+#: Statement → the fields of NewMessage that it takes, by place.
+_INSERTS: Final[tuple[tuple[str, "itemgetter[Any]"], ...]] = (
+    (_MESSAGES, itemgetter(*range(16))),
+    (_PERSONAL, itemgetter(0, 1, 16, 17, 18)),
+    (_JOBS, itemgetter(0, 1, 4, 19, 22, 7, 8, 9, 21)),
+    (_EVENTS, itemgetter(0, 20, 5, 1, 6)),
+)
+_KEY: Final = itemgetter(0, 23, 24, 1)
 _WAITING = (
     "select distinct j.project, j.sequence from json_each(?) e"
     " join jobs j on j.project = e.value->>0 and j.sequence = e.value->>1"
@@ -100,14 +105,12 @@ def _waiting(item: NewMessage) -> NewMessage:
 
 
 def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -> None:
-    if not fresh:
-        return
-    values = rows(fresh)
-    for sql in (_MESSAGES, _PERSONAL, _JOBS, _EVENTS):
-        connection.execute(sql, values)
-    keyed = [item for item in fresh if item.key_hash is not None]
+    values = [astuple(item) for item in fresh]
+    for sql, fields in _INSERTS:
+        connection.executemany(sql, map(fields, values))
+    keyed = [_KEY(row) for row in values if row[23] is not None]
     if keyed:
-        connection.execute(_IDEMPOTENCY.format(names[0]), values if len(keyed) == len(fresh) else rows(keyed))
+        connection.executemany(_IDEMPOTENCY.format(names[0]), keyed)
 
 
 def _replay(connection: Connection, replays: list[tuple[int, str, str]], results: list[Accepted | None]) -> None:

@@ -9,22 +9,16 @@ from tidings.store.sqlite import jobs, receipts, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
 _CHECK = """
-select j.owner is e.value->>13,
-  (select 1 from provider_leases l where l.provider = e.value->>3 and l.node = e.value->>6 and l.epoch = e.value->>7 limit 1),
-  (select s.reason from suppressions s where s.project = e.value->>0 and s.channel = e.value->>4 and s.to_hash = e.value->>8)
-from json_each(?) e left join jobs j on j.project = e.value->>0 and j.message = e.value->>1 order by e.key"""
-_TRY = """
-update jobs set tries = tries + 1, provider = e.value->>3 from json_each(?) e
-where project = e.value->>0 and jobs.message = e.value->>1"""
+select (select owner from jobs where project = ?1 and message = ?2) is ?3,
+  (select 1 from provider_leases where provider = ?4 and node = ?5 and epoch = ?6 limit 1),
+  (select reason from suppressions where project = ?1 and channel = ?7 and to_hash = ?8)"""
+_TRY = "update jobs set tries = tries + 1, provider = ?3 where project = ?1 and message = ?2 returning tries"
 _INSERT = """
 insert into attempts (project, id, message, n, provider, channel, status, parts, node, epoch, to_hash, sender, user_ref, created_ms)
-select e.value->>0, e.value->>2, e.value->>1, j.tries, e.value->>3, e.value->>4, 'sending', e.value->>5, e.value->>6,
-  e.value->>7, e.value->>8, e.value->>9, e.value->>10, e.value->>12
-from json_each(?) e join jobs j on j.project = e.value->>0 and j.message = e.value->>1"""
+values (?, ?, ?, ?, ?, ?, 'sending', ?, ?, ?, ?, ?, ?, ?)"""
 _SENDING = """
 update messages set status = case when status in ('accepted', 'scheduled', 'held', 'queued') then 'sending' else status end,
-  provider = e.value->>3, encoding = e.value->>11, parts = e.value->>5
-from json_each(?) e where messages.project = e.value->>0 and messages.id = e.value->>1"""
+  provider = ?3, encoding = ?4, parts = ?5 where project = ?1 and id = ?2"""
 _CONCAT = """
 insert into concat_refs values (?, ?, 1) on conflict do update set n = (n + 1) & 65535 returning n"""
 
@@ -34,7 +28,8 @@ def begin(connection: Connection, items: list[Begin]) -> list[Begun]:
     answers: list[Begun] = []
     good: list[Begin] = []
     stopped: list[tuple[Begin, str]] = []
-    for item, (owned, epoch_ok, suppressed) in zip(items, connection.execute(_CHECK, rows(items)), strict=True):
+    asked = [(i.project, i.message, i.owner, i.provider, i.node, i.epoch, i.channel, i.to_hash) for i in items]
+    for item, (owned, epoch_ok, suppressed) in zip(items, connection.executemany(_CHECK, asked), strict=True):
         if not owned:
             answers.append(Begun("gone"))
         elif not epoch_ok:
@@ -45,12 +40,20 @@ def begin(connection: Connection, items: list[Begin]) -> list[Begun]:
         else:
             good.append(item)
             answers.append(Begun("ok", _concat_ref(connection, item) if item.parts > 1 else 0))
-    if good:
-        value = rows(good)
-        for sql in (_TRY, _INSERT, _SENDING):
-            connection.execute(sql, value)
+    _store(connection, good)
     _suppress(connection, stopped)
     return answers
+
+
+def _store(connection: Connection, good: list[Begin]) -> None:
+    tries = connection.executemany(_TRY, [(i.project, i.message, i.provider) for i in good])
+    attempts = [
+        (i.project, i.attempt, i.message, n[0], i.provider, i.channel, i.parts, i.node, i.epoch, i.to_hash, i.sender,
+         i.user_ref, i.at_ms)
+        for i, n in zip(good, tries, strict=True)
+    ]  # fmt: skip
+    connection.executemany(_INSERT, attempts)
+    connection.executemany(_SENDING, [(i.project, i.message, i.provider, i.encoding, i.parts) for i in good])
 
 
 def _concat_ref(connection: Connection, item: Begin) -> int:
@@ -77,32 +80,25 @@ def _error(reason: str) -> str:
 
 
 _SETTLE = """
-update attempts set status = e.value->>2, sent_ms = coalesce(e.value->>3, sent_ms), ended_ms = e.value->>4,
-  error = e.value->>5, refs = e.value->>7,
-  part_states = case when part_states = '' or e.value->>8 then e.value->>6 else part_states end
-from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1
-  and +status in ('sending', 'unknown')"""
-_REFS = """
-insert or replace into refs (provider, ref, to_hash, project, attempt, part)
-select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 from json_each(?)"""
-_WAIT = """
-update jobs set owner = null, due_ms = e.value->>2, kind = e.value->>3
-from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
+update attempts set status = ?3, sent_ms = coalesce(?4, sent_ms), ended_ms = ?5, error = ?6, refs = ?8,
+  part_states = case when part_states = '' or ?9 then ?7 else part_states end
+where project = ?1 and id = ?2 and +status in ('sending', 'unknown')"""
+_REFS = "insert or replace into refs (provider, ref, to_hash, project, attempt, part) values (?, ?, ?, ?, ?, ?)"
+_WAIT = "update jobs set owner = null, due_ms = ?3, kind = ?4 where project = ?1 and message = ?2"
 _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "unknown": "unknown"}
 
 
 def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     """Attempt, message, job, event and the carrier's ids, together; then receipts that came too early."""
     before = _before(connection, items) if connection.execute(_ANY_UNKNOWN).fetchone() else {}
-    connection.execute(_SETTLE, rows([_attempt_row(item, before.get(item.attempt)) for item in items]))
+    connection.executemany(_SETTLE, [_attempt_row(item, before.get(item.attempt)) for item in items])
     refs = [
         (item.provider, ref, item.to_hash, item.project, item.attempt, part)
         for item in items
         for part, ref in enumerate(item.refs)
         if ref
     ]
-    if refs:
-        connection.execute(_REFS, rows(refs))
+    connection.executemany(_REFS, refs)
     open_still = [item for item in items if not item.late or (item.attempt in before and before[item.attempt].waits)]
     transitions.apply(
         connection,
@@ -185,8 +181,7 @@ def _settle_jobs(connection: Connection, items: list[Settlement]) -> None:
         for item in items
         if item.kind == "unknown" or item.status == "queued"
     ]
-    if waiting:
-        connection.execute(_WAIT, rows(waiting))
+    connection.executemany(_WAIT, waiting)
     over = [(item.project, item.message) for item in items if item.kind != "unknown" and item.status != "queued"]
     jobs.finish(connection, over)
     unknown = [item for item in items if item.kind == "unknown"]

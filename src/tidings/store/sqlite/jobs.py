@@ -125,8 +125,7 @@ def end(connection: Connection, items: list[End]) -> list[bool]:
 
 
 _FINISH = """
-delete from jobs where (project, message) in (select value->>0, value->>1 from json_each(?))
-returning project, sequence"""
+delete from jobs where project = ? and message = ? returning project, sequence"""
 _NEXT = """
 update jobs set due_ms = ready_ms where due_ms = ?1 and (project, message) in (
   select e.value->>0, (select min(j.message) from jobs j where j.project = e.value->>0 and j.sequence = e.value->>1)
@@ -135,10 +134,7 @@ update jobs set due_ms = ready_ms where due_ms = ?1 and (project, message) in (
 
 def finish(connection: Connection, keys: list[tuple[str, str]]) -> None:
     """Removes jobs; the next one of each sequence may go."""
-    if not keys:
-        return
-    gone = list(connection.execute(_FINISH, rows(keys)))
-    free = [row for row in gone if row[1] is not None]
+    free = [row for row in connection.executemany(_FINISH, keys) if row[1] is not None]
     if free:
         connection.execute(_NEXT, (NEVER, *rows(free)))
 

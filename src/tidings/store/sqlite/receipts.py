@@ -11,13 +11,11 @@ from tidings.store.sqlite import jobs, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
 _FIND = """
-select e.value->>0, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts, r.to_hash = e.value->>3
-from json_each(?) e join refs r on r.provider = e.value->>1 and r.ref = e.value->>2
-  and (e.value->>3 is null or r.to_hash = e.value->>3)
-join attempts a on a.project = r.project and a.id = r.attempt"""
+select ?1, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts
+from refs r join attempts a on a.project = r.project and a.id = r.attempt
+where r.provider = ?2 and r.ref = ?3 and (?4 is null or r.to_hash = ?4)"""
 _ATTEMPTS = """
-update attempts set part_states = e.value->>2, status = e.value->>3, ended_ms = coalesce(e.value->>4, ended_ms)
-from json_each(?) e where attempts.project = e.value->>0 and attempts.id = e.value->>1"""
+update attempts set part_states = ?3, status = ?4, ended_ms = coalesce(?5, ended_ms) where project = ?1 and id = ?2"""
 _PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(ReceiptRow).decode
@@ -49,7 +47,7 @@ def receive(connection: Connection, items: list[ReceiptRow]) -> list[bool]:
 def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
     keys = [(n, item.provider, ref, item.to_hash) for n, item in enumerate(items) for ref in item.refs]
     found: dict[int, list[Match]] = {}
-    for row in connection.execute(_FIND, rows(keys)):
+    for row in connection.executemany(_FIND, keys):
         matches = found.setdefault(int(row[0]), [])
         match = Match(*row[1:8])
         if match not in matches:
@@ -179,8 +177,7 @@ def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> N
         states[match.attempt] = [match.project, match.attempt, new, status, ended]
         if over and not (status == "undelivered" and _another_way(connection, match)):
             changes.append(_change(item, match, status))
-    if states:
-        connection.execute(_ATTEMPTS, rows(list(states.values())))
+    connection.executemany(_ATTEMPTS, states.values())
     transitions.apply(connection, changes)
     _read(connection, reads)
 

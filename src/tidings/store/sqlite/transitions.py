@@ -2,24 +2,22 @@
 
 from tidings.domain.status import ENDS, may_follow
 from tidings.store.contract import Change
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.engine import Connection
 
-_STATUSES = "select m.project, m.id, m.status from json_each(?) e join messages m on m.project = e.value->>0 and m.id = e.value->>1"
+_STATUSES = "select project, id, status from messages where project = ? and id = ?"
 _UPDATE = """
-update messages set status = e.value->>2, error = coalesce(e.value->>3, error), sent_ms = coalesce(sent_ms, e.value->>4),
-  delivered_ms = coalesce(e.value->>5, delivered_ms), ended_ms = e.value->>6
-from json_each(?) e where messages.project = e.value->>0 and messages.id = e.value->>1"""
-_EVENTS = """
-insert into events (project, id, type, message, at_ms, data)
-select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 from json_each(?)"""
+update messages set status = ?3, error = coalesce(?4, error), sent_ms = coalesce(sent_ms, ?5),
+  delivered_ms = coalesce(?6, delivered_ms), ended_ms = ?7
+where project = ?1 and id = ?2"""
+_EVENTS = "insert into events (project, id, type, message, at_ms, data) values (?, ?, ?, ?, ?, ?)"
 
 
 def apply(connection: Connection, changes: list[Change]) -> list[bool]:
     """Applies the changes in order; says which of them the message's status allowed. Others leave no trace."""
     if not changes:
         return []
-    keys = list({(change.project, change.message) for change in changes})
-    status = {(row[0], row[1]): str(row[2]) for row in connection.execute(_STATUSES, rows(keys))}
+    keys = {(change.project, change.message) for change in changes}
+    status = {(row[0], row[1]): str(row[2]) for row in connection.executemany(_STATUSES, keys)}
     done: list[bool] = []
     updates: dict[tuple[str, str], list[object]] = {}
     events: list[tuple[object, ...]] = []
@@ -33,8 +31,7 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
         _merge(updates, key, change)
         kind = f"message.{change.status}"
         events.append((change.project, change.event, kind, change.message, change.at_ms, change.data))
-    if updates:
-        connection.execute(_UPDATE, rows(list(updates.values())))
+    connection.executemany(_UPDATE, updates.values())
     add_events(connection, events)
     return done
 
@@ -55,5 +52,4 @@ def _merge(updates: dict[tuple[str, str], list[object]], key: tuple[str, str], c
 
 def add_events(connection: Connection, events: list[tuple[object, ...]]) -> None:
     """Appends to the log: (project, id, type, message, at_ms, data as JSON or None)."""
-    if events:
-        connection.execute(_EVENTS, rows(events))
+    connection.executemany(_EVENTS, events)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from tidings.domain.event import Event
 from tidings.kit.secrets import KeyRing
@@ -19,9 +20,7 @@ _DELIVERY = (
     "select project, id, endpoint, event_seq, event_id, type, status, tries, next_ms, http_status, error, latency_ms,"
     " created_ms, updated_ms from deliveries"
 )
-_UPSERT = """
-insert or replace into deliveries select value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-  value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13 from json_each(?)"""
+_UPSERT = "insert or replace into deliveries values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _endpoint(row: tuple[Any, ...]) -> EndpointRow:
@@ -222,9 +221,7 @@ def _event(project: str, row: tuple[Any, ...]) -> Event:
 
 def record(connection: Connection, items: list[Done]) -> list[None]:
     """Deliveries and cursor, together."""
-    deliveries = [row for item in items for row in item.deliveries]
-    if deliveries:
-        connection.execute(_UPSERT, rows(deliveries))
+    connection.executemany(_UPSERT, [astuple(row) for item in items for row in item.deliveries])
     for item in items:
         connection.execute(
             "update endpoints set cursor = coalesce(?, cursor), failing_since_ms = ? where project = ? and id = ?",
@@ -247,7 +244,7 @@ def _disable(connection: Connection, project: str, endpoint_id: str, how: Disabl
 
 def queue(connection: Connection, items: list[DeliveryRow]) -> list[None]:
     """Deliveries that wait for a call."""
-    connection.execute(_UPSERT, rows(items))
+    connection.executemany(_UPSERT, map(astuple, items))
     return [None] * len(items)
 
 
