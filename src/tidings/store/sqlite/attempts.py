@@ -126,7 +126,8 @@ class _Before(NamedTuple):
     guessed: dict[str, int]  # the carrier's ids that a receipt brought, and the parts that they were taken for
 
 
-_ANY_UNKNOWN = "select 1 from attempts where status = 'unknown' limit 1"
+#: The first condition is the index's own: without it every attempt is looked at.
+_ANY_UNKNOWN = "select 1 from attempts where status in ('sending', 'unknown') and status = 'unknown' limit 1"
 _BEFORE = """
 select e.key, j.kind = 'unknown' and j.owner is null and a.n = j.tries, a.part_states from json_each(?) e
 cross join attempts a on a.project = e.value->>0 and a.id = e.value->>2 and +a.status = 'unknown'
