@@ -10,10 +10,10 @@ from tidings.store.contract import Change, ReceiptRow
 from tidings.store.sqlite import jobs, transitions
 from tidings.store.sqlite.engine import Connection, rows
 
-_FIND = """
-select ?1, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts
-from refs r join attempts a on a.project = r.project and a.id = r.attempt
-where r.provider = ?2 and r.ref = ?3 and (?4 is null or r.to_hash = ?4)"""
+# two look-ups by key: as a join SQLite takes five times as long for it
+_REF = "select ?1, project, attempt, part from refs where provider = ?2 and ref = ?3 and to_hash = ?4"
+_REF_OF_ANYBODY = "select ?1, project, attempt, part from refs where provider = ?2 and ref = ?3"
+_ATTEMPT = "select message, status, part_states, parts from attempts where project = ? and id = ?"
 _ATTEMPTS = """
 update attempts set part_states = ?3, status = ?4, ended_ms = coalesce(?5, ended_ms) where project = ?1 and id = ?2"""
 _PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
@@ -45,11 +45,17 @@ def receive(connection: Connection, items: list[ReceiptRow]) -> list[bool]:
 
 
 def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
-    keys = [(n, item.provider, ref, item.to_hash) for n, item in enumerate(items) for ref in item.refs]
+    to = [(n, item.provider, ref, item.to_hash) for n, item in enumerate(items) if item.to_hash for ref in item.refs]
+    anybody = [(n, item.provider, ref) for n, item in enumerate(items) if not item.to_hash for ref in item.refs]
+    refs = [*connection.executemany(_REF, to), *connection.executemany(_REF_OF_ANYBODY, anybody)]
     found: dict[int, list[Match]] = {}
-    for row in connection.executemany(_FIND, keys):
-        matches = found.setdefault(int(row[0]), [])
-        match = Match(*row[1:8])
+    for n, project, attempt, part in refs:
+        row = connection.execute(_ATTEMPT, (project, attempt)).fetchone()
+        if row is None:
+            continue
+        message, status, states, parts = row
+        match = Match(str(project), str(attempt), int(part), str(message), str(status), str(states), int(parts))
+        matches = found.setdefault(int(n), [])
         if match not in matches:
             matches.append(match)
     # without a destination only one candidate will do; the spellings are ordered, the first is the canonical one
