@@ -28,6 +28,7 @@ from tidings.settings import Settings
 from tidings.smppd.server import SmppServer
 from tidings.store import opening
 from tidings.store.store import Store
+from tidings.webhooks.process import PumpProcess
 from tidings.webhooks.service import WebhookService
 
 _SANDBOX_LOGIN = "sandbox"
@@ -75,12 +76,22 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
     )
     await sandbox.start()
     wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-    node = Node(store, ring, wait=wait)
-    webhooks = WebhookService(store, ring, node.bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
+    pumps = _pumps(settings, store)
+    node = Node(store, ring, wait=wait, bus=pumps.bus if pumps is not None else None)
+    webhooks = WebhookService(
+        store,
+        ring,
+        node.bus,
+        wall_ms,
+        settings.webhooks.allow_private,
+        settings.webhooks.allow,
+        shared=pumps is not None,
+    )
     smpp = _smpp_server(settings, node)
     try:
         await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
-        await webhooks.start()
+        if pumps is None:
+            await webhooks.start()
         if smpp is not None:
             await smpp.start()
             print(f"SMPP for customers at {smpp.host}:{smpp.port}", flush=True)
@@ -90,8 +101,19 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
             await smpp.stop()
         await node.stop(DRAIN_S)
         await webhooks.stop()
+        if pumps is not None:
+            await pumps.stop()
         await sandbox.stop()
     return 0
+
+
+def _pumps(settings: Settings, store: Store) -> PumpProcess | None:
+    """The process of the pumps beside the embedded database."""
+    link = store.engine.second_link
+    if link is None:
+        return None
+    keys, webhooks = settings.data / "keys.json", settings.webhooks
+    return PumpProcess(settings.database, keys, webhooks.allow_private, webhooks.allow, link)
 
 
 def _smpp_server(settings: Settings, node: Node) -> SmppServer | None:

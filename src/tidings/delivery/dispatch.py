@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from tidings.bus.local import Doorbell, LocalBus
+from tidings.bus.contract import Bus
+from tidings.bus.local import Doorbell
 from tidings.delivery.fleet import Fleet, Member
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job
@@ -65,7 +66,7 @@ class Dispatcher:
         self,
         store: Store,
         ring: KeyRing,
-        bus: LocalBus,
+        bus: Bus,
         fleet: Fleet,
         now: Clock,
         wait: UnknownWait,

@@ -5,6 +5,7 @@ import contextlib
 import random
 from collections.abc import Sequence
 
+from tidings.bus.contract import Bus
 from tidings.bus.local import LocalBus
 from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Link, ProviderSpec
@@ -38,9 +39,10 @@ class Node:
         now: Clock = wall_ms,
         wait: UnknownWait = DEFAULT_WAIT,
         rng: random.Random | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.store, self.ring, self.now = store, ring, now
-        self.bus = LocalBus()
+        self.bus: Bus = bus if bus is not None else LocalBus()
         self.fleet = Fleet(self)
         self.dispatcher = Dispatcher(store, ring, self.bus, self.fleet, now, wait, rng or random.Random())
         self.acceptor = Acceptor(store, ring, self.dispatcher, now)

@@ -5,7 +5,7 @@ import logging
 
 import msgspec
 
-from tidings.bus.local import LocalBus
+from tidings.bus.contract import Bus
 from tidings.delivery.inquire import Inquiry
 from tidings.delivery.receive import Receiver
 from tidings.domain.errors import StoreError
@@ -25,7 +25,7 @@ _EXPIRED = msgspec.json.encode(
 class Sweeper:
     """One task; each turn is a few cheap reads, and writes only where something is due."""
 
-    def __init__(self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: LocalBus, now: Clock) -> None:
+    def __init__(self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock) -> None:
         self._inquiry = inquiry
         self._asking: asyncio.Task[int] | None = None
         self._store, self._receiver, self._bus, self._now = store, receiver, bus, now

@@ -1,6 +1,7 @@
 """What every engine can do. A store operation is a function of an engine's own connection, in its own dialect."""
 
 import importlib
+import socket
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
@@ -10,8 +11,17 @@ class Engine(Protocol):
     """Runs operations. `pending`: writes queued and not yet answered; `commits`: made since the start."""
 
     dialect: str
-    pending: int
     commits: int
+
+    @property
+    def pending(self) -> int:
+        """See the class."""
+        ...
+
+    @property
+    def second_link(self) -> socket.socket | None:
+        """Where the writer is a process apart: what one more process can reach it by."""
+        ...
 
     async def write(self, fn: Callable[[Any, list[Any]], Any], items: list[Any]) -> list[Any]:
         """`fn(connection, items)` within the next group commit; its list, one result for each item, once durable."""

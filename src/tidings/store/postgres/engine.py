@@ -99,6 +99,8 @@ class PostgresEngine:
         for link in (*self._writers, *self._readers):
             await link.close()
 
+    second_link = None  # every process has connections of its own
+
     async def write(self, fn: WriteFn, items: list[Any]) -> list[Any]:
         """Runs `fn(session, items)` in the next group commit; returns its list, one result per item, once durable."""
         if not items:

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tidings.domain.errors import StoreLocked
 from tidings.kit.limits import STORE_READERS
 from tidings.store.sqlite.group import Write, WriteFn, Written
 from tidings.store.sqlite.link import Connection, connect, rows
-from tidings.store.sqlite.process import ProcessWriter
+from tidings.store.sqlite.process import WriterLink, WriterProcess
 from tidings.store.sqlite.writer import ThreadWriter, Writer
 
 __all__ = ["Connection", "Engine", "rows"]
@@ -42,6 +43,7 @@ class Engine:
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(STORE_READERS, thread_name_prefix="store-read")
         self._lock_fd = -1
+        self._process: WriterProcess | None = None
         self.commits = 0
 
     @property
@@ -58,17 +60,31 @@ class Engine:
 
     def start(self) -> None:
         """Starts the writer; results come back on the running event loop."""
-        if self._apart:
-            self.writer.close()
-            self._writer = ProcessWriter(self.path, self._synchronous, self._lock_fd, self._tell, _writer_lost)
-        else:
+        if not self._apart:
             self._writer = ThreadWriter(self.writer, self._tell)
+            return
+        self.writer.close()
+        self._process = WriterProcess(self.path, self._synchronous, self._lock_fd, links=2)
+        self._writer = WriterLink(self._process.sockets[0], self._tell, _writer_lost)
+
+    def join(self, link: socket.socket) -> None:
+        """In place of `open` and `start`: writes go over `link` to the writer of the process that started this one."""
+        self._writer = WriterLink(link, self._tell, _writer_lost)
+
+    @property
+    def second_link(self) -> socket.socket | None:
+        """What another process may `join` with. None where the writer is not apart."""
+        return self._process.sockets[1] if self._process is not None else None
 
     def close(self) -> None:
         """Finishes what is queued, then closes. Safe to call twice."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._process is not None:
+            self._process.sockets[1].close()
+            self._process.wait()
+            self._process = None
         self._readers.shutdown()
         if self._lock_fd >= 0:
             self.writer.close()

@@ -1,8 +1,8 @@
-"""The writer as a process of its own: `python -m tidings.store.sqlite.process FD PATH SYNCHRONOUS`, started by `serve` alone.
+"""The writer as a process of its own: `python -m tidings.store.sqlite.process PATH SYNCHRONOUS FD …`, started by `serve` alone.
 
 It has an interpreter to itself. As a thread of a busy server the writer waits for the interpreter lock some fifty times a
 commit, and holds up the event loop as often (docs/decisions/0013-writer-process.md). Server and writer live and die
-together: the writer ends when its socket is closed, and the server when its writer is gone. What was on its way then is
+together: the writer ends when its sockets are closed, and the server when its writer is gone. What was on its way then is
 committed, or it is not; nobody was told either way.
 
 On the socket a frame is its length (32 bits, network order) and a pickle: both ends are this very code, and nobody else has
@@ -10,42 +10,42 @@ the socket. Writes of one turn of the event loop travel together.
 """
 
 import asyncio
+import contextlib
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from tidings.kit.limits import STORE_GROUP_ITEMS
 from tidings.store.sqlite.group import Write, Written, commit
-from tidings.store.sqlite.link import connect
+from tidings.store.sqlite.link import Connection, connect
 from tidings.store.sqlite.writer import Tell
 
 _SIZE: Final = struct.Struct(">I")
 _READ_BYTES: Final = 1 << 18
 
 
-class ProcessWriter:
-    """Implements `writer.Writer`. Answers come back on the loop that is running when it is made."""
+class WriterLink:
+    """Implements `writer.Writer` over a socket to the process. Answers come back on the loop that is running when it is made."""
 
-    def __init__(self, path: Path, synchronous: str, keep_fd: int, tell: Tell, lost: Callable[[], None]) -> None:
-        """`keep_fd`: a file that the process holds open as long as it lives. `lost`: it ended though nobody closed it."""
+    def __init__(self, link: socket.socket, tell: Tell, lost: Callable[[], None]) -> None:
+        """`lost`: the process ended though nobody closed this."""
         self._tell, self._lost = tell, lost
         self._loop = asyncio.get_running_loop()
         self._writes: list[Write] = []
         self._unsent = bytearray()
         self._received = bytearray()
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), os.fspath(path), synchronous]
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(), keep_fd), stdin=subprocess.DEVNULL)
-        theirs.close()
-        self._loop.add_reader(self._socket, self._readable)
+        self._socket = link
+        link.setblocking(False)
+        self._loop.add_reader(link, self._readable)
 
     def put(self, write: Write) -> None:
         """See `writer.Writer`."""
@@ -67,7 +67,6 @@ class ProcessWriter:
         except OSError:
             self._lost()
         self._socket.close()
-        self._process.wait()
 
     def _pack(self) -> None:
         writes, self._writes = self._writes, []
@@ -131,48 +130,94 @@ def frames(buffer: bytearray) -> list[Any]:
     return found
 
 
-def main(fd: int, path: Path, synchronous: str) -> None:
-    """Commits what comes over the socket until it is closed."""
+class WriterProcess:
+    """The process as `serve` sees it, with a socket for each of its `links`."""
+
+    def __init__(self, path: Path, synchronous: str, keep_fd: int, links: int) -> None:
+        """`keep_fd`: a file that the process holds open as long as it lives."""
+        pairs = [socket.socketpair() for _ in range(links)]
+        self.sockets = [ours for ours, _ in pairs]
+        fds = [theirs.fileno() for _, theirs in pairs]
+        command = [sys.executable, "-m", __name__, os.fspath(path), synchronous, *map(str, fds)]
+        self._process = subprocess.Popen(command, pass_fds=(*fds, keep_fd), stdin=subprocess.DEVNULL)
+        for _, theirs in pairs:
+            theirs.close()
+
+    def wait(self) -> None:
+        """Until it has ended: once all of its links are closed."""
+        self._process.wait()
+
+
+def main(path: Path, synchronous: str, fds: list[int]) -> None:
+    """Commits what comes over the sockets until all of them are closed."""
     for number in (signal.SIGINT, signal.SIGTERM):  # of a whole process group: the server drains first, then closes
         signal.signal(number, signal.SIG_IGN)
     connection = connect(path, synchronous)
-    with socket.socket(fileno=fd) as link:
-        waiting, buffer = list[Write](), bytearray()
-        while waiting or _receive(link, buffer, waiting):
-            group, size = list[Write](), 0
-            while waiting and size < STORE_GROUP_ITEMS:
-                group.append(waiting.pop(0))
-                size += len(group[-1].items)
-            try:
-                link.sendall(_answer(*commit(connection, group)))
-            except OSError:
-                break  # the server was killed
+    ends = {fd: _End(fd) for fd in fds}
+    waiting: deque[tuple[_End, Write]] = deque()
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    while ends:
+        for fd, _ in poll.poll(0 if waiting else None):
+            if not ends[fd].receive(waiting):
+                poll.unregister(fd)
+                del ends[fd]
+        _commit(connection, waiting)
     connection.close()
 
 
-def _receive(link: socket.socket, buffer: bytearray, waiting: list[Write]) -> bool:
-    """Waits for writes, and takes all that have piled up. False: there will be no more."""
-    flags = 0
-    while True:
-        try:
-            data = link.recv(_READ_BYTES, flags)
-        except BlockingIOError:
-            return True
-        if not data:
-            return bool(waiting)
-        buffer += data
-        for writes in frames(buffer):
-            waiting += writes
-        if waiting:
+class _End:
+    """One socket, in the process."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._buffer = bytearray()
+
+    def receive(self, waiting: "deque[tuple[_End, Write]]") -> bool:
+        """Takes what has piled up. False: there will be no more."""
+        flags = 0
+        while True:
+            try:
+                data = self._socket.recv(_READ_BYTES, flags)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self._buffer += data
+            for writes in frames(self._buffer):
+                waiting.extend((self, write) for write in writes)
             flags = socket.MSG_DONTWAIT
 
+    def answer(self, written: list[Written], commits: int) -> None:
+        """Tells what has become of writes, if anybody is left to be told."""
+        for one in written:
+            if one.error is not None:
+                one.error.__traceback__ = one.error.__cause__ = None  # they do not travel
+        with contextlib.suppress(OSError):
+            self._socket.sendall(framed((written, commits)))
 
-def _answer(written: list[Written], commits: int) -> bytes:
+
+def _commit(connection: Connection, waiting: "deque[tuple[_End, Write]]") -> None:
+    """One group. Numbers are an end's own, so the group has numbers of its own."""
+    group, size, ends = list[Write](), 0, list[tuple[_End, int]]()
+    while waiting and size < STORE_GROUP_ITEMS:
+        end, write = waiting.popleft()
+        group.append(Write(len(group), write.fn, write.items))
+        ends.append((end, write.number))
+        size += len(write.items)
+    if not group:
+        return
+    written, commits = commit(connection, group)
+    answers: dict[_End, list[Written]] = {}
     for one in written:
-        if one.error is not None:
-            one.error.__traceback__ = one.error.__cause__ = None  # they do not travel
-    return framed((written, commits))
+        end, number = ends[one.number]
+        answers.setdefault(end, []).append(Written(number, one.results, one.error))
+    for n, (end, answer) in enumerate(answers.items()):
+        end.answer(answer, commits if n == 0 else 0)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), sys.argv[2], [int(fd) for fd in sys.argv[3:]])

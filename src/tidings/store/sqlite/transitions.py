@@ -1,5 +1,7 @@
 """Status changes of messages: the one place where a message's status is written after acceptance."""
 
+from typing import Any
+
 from tidings.domain.status import ENDS, may_follow
 from tidings.store.contract import Change
 from tidings.store.sqlite.engine import Connection
@@ -19,8 +21,8 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
     keys = {(change.project, change.message) for change in changes}
     status = {(row[0], row[1]): str(row[2]) for row in connection.executemany(_STATUSES, keys)}
     done: list[bool] = []
-    updates: dict[tuple[str, str], list[object]] = {}
-    events: list[tuple[object, ...]] = []
+    updates: dict[tuple[str, str], list[Any]] = {}
+    events: list[tuple[Any, ...]] = []
     for change in changes:
         key = (change.project, change.message)
         allowed = key in status and may_follow(status[key], change.status)
@@ -36,7 +38,7 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
     return done
 
 
-def _merge(updates: dict[tuple[str, str], list[object]], key: tuple[str, str], change: Change) -> None:
+def _merge(updates: dict[tuple[str, str], list[Any]], key: tuple[str, str], change: Change) -> None:
     row = updates.get(key)
     if row is None:
         row = updates[key] = [*key, None, None, None, None, None]
@@ -50,6 +52,6 @@ def _merge(updates: dict[tuple[str, str], list[object]], key: tuple[str, str], c
     row[6] = change.at_ms if change.status in ENDS else None
 
 
-def add_events(connection: Connection, events: list[tuple[object, ...]]) -> None:
+def add_events(connection: Connection, events: list[tuple[Any, ...]]) -> None:
     """Appends to the log: (project, id, type, message, at_ms, data as JSON or None)."""
     connection.executemany(_EVENTS, events)
