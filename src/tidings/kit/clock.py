@@ -6,6 +6,7 @@ told to `follow` (delivery/timekeeper.py), so that what waits in the store can b
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 #: Milliseconds since the Unix epoch.
 Clock = Callable[[], int]
@@ -42,7 +43,10 @@ def rfc3339(ms: int | None) -> str | None:
     if ms is None:
         return None
     seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=256)  # a busy second is asked for thousands of times
+def _second(seconds: int) -> str:
     day = time.gmtime(seconds)
-    return (
-        f"{day.tm_year:04}-{day.tm_mon:02}-{day.tm_mday:02}T{day.tm_hour:02}:{day.tm_min:02}:{day.tm_sec:02}.{rest:03}Z"
-    )
+    return f"{day.tm_year:04}-{day.tm_mon:02}-{day.tm_mday:02}T{day.tm_hour:02}:{day.tm_min:02}:{day.tm_sec:02}"
