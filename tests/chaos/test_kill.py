@@ -41,6 +41,7 @@ async def test_kill_9(
                 killing = group.create_task(kill_at_random(server, load, COUNT, KILLS, SEED))
             await settled(server, 60 if not CAMPAIGN else 600)
             await asyncio.sleep(1)
+            await smsc.caught_up()
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
             statuses = dict(await server.rows("select status, count(*) from messages group by status"))
             held = await server.rows(

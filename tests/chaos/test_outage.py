@@ -49,6 +49,7 @@ async def test_the_database_goes_away(tmp_path: Path, node_peer: Path, postgres_
                 away = group.create_task(outages(postgres_server, load, random.Random(SEED)))
             await settled(server, 90 if not CAMPAIGN else 600)
             await asyncio.sleep(1)
+            await smsc.caught_up()
             assert server.process is not None
             assert server.process.returncode is None, "it did not live through it"
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
