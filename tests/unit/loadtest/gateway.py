@@ -23,7 +23,6 @@ from standardwebhooks import Webhook
 from tidings.protocols.smpp import constants as c
 from tidings.protocols.smpp.pdu import Framer, Sm, c_octets, decode_sm, encode_sm, pdu
 
-
 DELAY_S = 5.0
 
 
