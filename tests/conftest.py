@@ -12,9 +12,16 @@ import socket
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 PEERS_DIR = Path(__file__).parent / "peers"
+
+# `make test` tries the same inputs each time, so that a red run is the work of the change that it judges; the campaigns try
+# new ones. No deadlines: how long an input takes says more of the machine than of the code.
+hypothesis.settings.register_profile("test", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("campaign", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("campaign" if os.environ.get("TIDINGS_CAMPAIGN") == "1" else "test")
 
 # name -> what makes it present
 _INSTALL_HINTS = {

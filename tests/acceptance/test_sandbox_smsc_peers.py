@@ -61,7 +61,7 @@ async def test_smpp34(smsc: SandboxSmsc) -> None:
 
 async def test_smpp34_wrong_password(smsc: SandboxSmsc) -> None:
     # smpp34 tells no refused bind from one that is never answered; it must not be bound in either case.
-    client = smpp34.Client("127.0.0.1", smsc.port, "sandbox", "wrong", bind_type="TRX", connect_timeout_ms=500)
+    client = smpp34.Client("127.0.0.1", smsc.port, "sandbox", "wrong", bind_type="TRX", connect_timeout_ms=30_000)
     with pytest.raises(smpp34.SmppError):
         await client.connect()
 

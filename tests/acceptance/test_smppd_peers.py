@@ -493,7 +493,7 @@ async def test_tidings_serve_listens(served: tuple[Api, int], node_peer: Path) -
     """With a whole API key as password, for clients that do not count its characters."""
     api, port = served
     made = api.call("POST", "/v1/keys", {"name": "smpp", "mode": "test", "scopes": ["messages:*"]}).json
-    wire = smpp34.Client("127.0.0.1", port, "shop", "wrong", bind_type="TRX", connect_timeout_ms=500)
+    wire = smpp34.Client("127.0.0.1", port, "shop", "wrong", bind_type="TRX", connect_timeout_ms=30_000)
     with pytest.raises(smpp34.SmppError):
         await wire.connect()
     found = await node(_NODE_ROUND, node_peer, port, "shop", made["key"])

@@ -28,6 +28,7 @@ async def test_out(node_peer: Path, tmp_path: Path, body: dict[str, Any], seen: 
     async with node_smsc(node_peer) as smsc, running(smsc.port, tmp_path, 'national_tables = ["tr"]') as api:
         message = await send(api, ONE, **body)
         await reaches(api, message, "delivered")
+        await smsc.caught_up()
         (line,) = smsc.of("submit")
         assert (line["data_coding"], line["esm_class"], line["udh"], line["text"]) == seen
         preview = await asyncio.to_thread(api.call, "POST", "/v1/messages/preview", {"to": ONE} | body)

@@ -68,7 +68,7 @@ async def test_the_only_candidate_is_settled(node_peer: Path, tmp_path: Path, re
         message = await send(api, ONE)
         view = await reaches(api, message, "delivered")
         assert [attempt["status"] for attempt in view["attempts"]] == ["delivered"]
-        assert lost(smsc, 1)
+        await until(lambda: lost(smsc, 1))
         assert (await get(api, "/v1/receipts"))["data"] == []
         assert len(smsc.of("submit")) == 1, "it was sent twice"
 
@@ -84,7 +84,7 @@ async def test_an_echoed_reference_tells_two_apart(node_peer: Path, tmp_path: Pa
         messages = [await send(api, ONE, text=text) for text in ("first", "second")]
         for message in messages:
             await reaches(api, message, "delivered")
-        assert lost(smsc, 2)
+        await until(lambda: lost(smsc, 2))
         references = {line["user_ref"] for line in smsc.of("submit")}
         assert len(references) == 2
         assert None not in references

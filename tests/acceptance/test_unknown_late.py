@@ -19,4 +19,5 @@ async def test_a_late_answer_settles_the_unknown(node_peer: Path, tmp_path: Path
     async with node_smsc(node_peer, **options) as smsc, running(smsc.port, tmp_path) as api:
         message = await send(api, ONE, on_unknown="resend")
         await reaches(api, message, status)
+        await smsc.caught_up()
         assert len(smsc.of("submit")) == 1, "it was sent again"

@@ -78,7 +78,7 @@ async def _trace(folder: Path, *, sabotage: bool) -> tuple[int, int]:
     return uncovered(trace.read_text(errors="replace"))
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(400)
 async def test_every_202_follows_its_fsync(tmp_path: Path) -> None:
     require_peer("strace")
     answers, bad = await _trace(tmp_path, sabotage=False)
@@ -86,7 +86,7 @@ async def test_every_202_follows_its_fsync(tmp_path: Path) -> None:
     assert bad == 0
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(400)
 async def test_the_check_goes_red_without_fsync(tmp_path: Path) -> None:
     require_peer("strace")
     answers, bad = await _trace(tmp_path, sabotage=True)

@@ -96,7 +96,7 @@ def memory_mb(server: Server) -> tuple[int, int]:
     return rss_kb // 1024, len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
-@pytest.mark.timeout(0 if CAMPAIGN else 110)
+@pytest.mark.timeout(0 if CAMPAIGN else 400)
 @pytest.mark.parametrize("kind", ["silent", "head", "body", "unread", "mixed"] if CAMPAIGN else ["mixed"])
 async def test_healthy_requests_beside_a_hostile_crowd(tmp_path: Path, kind: str) -> None:
     server = Server(tmp_path, smsc_port=1, unknown_wait_s=1)
@@ -124,7 +124,7 @@ async def test_healthy_requests_beside_a_hostile_crowd(tmp_path: Path, kind: str
     assert rss_mb <= RSS_MB
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(400)
 async def test_more_connections_than_descriptors(tmp_path: Path) -> None:
     """A low limit of open files is raised by the server itself, or it still serves: nobody is locked out for good."""
     server = Server(tmp_path, smsc_port=1, unknown_wait_s=1)

@@ -60,7 +60,7 @@ def campaign(count: int) -> Counter[str]:
     return seen
 
 
-@pytest.mark.timeout(0 if COUNT > 100_000 else 100)
+@pytest.mark.timeout(0 if COUNT > 100_000 else 400)
 def test_only_typed_errors() -> None:
     seen = campaign(COUNT)
     print(f"\nfuzz: seed={SEED} mutated PDUs={COUNT} {dict(seen)} other errors=0")

@@ -85,10 +85,16 @@ def submission(
 
 
 async def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
-    """Waits until `true()`; fails after `timeout_s`."""
+    """Waits until `true()`; fails after `timeout_s`. Then SMSCs of other processes have told what they did up to here."""
     async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.002)
+        await _until(true)
+        for smsc in list(_smscs):
+            await smsc.caught_up()
+
+
+async def _until(true: Callable[[], object]) -> None:
+    while not true():
+        await asyncio.sleep(0.002)
 
 
 @asynccontextmanager
@@ -121,6 +127,7 @@ class NodeSmsc:
         self._process = process
         self.events: list[dict[str, Any]] = []
         self.port = 0
+        self._commands = 0
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """Every event of this name so far."""
@@ -129,16 +136,25 @@ class NodeSmsc:
     async def command(self, cmd: str, **fields: Any) -> None:
         """Sends a command and waits until it is done."""
         assert self._process.stdin is not None
-        before = len(self.of("done"))
+        self._commands += 1
+        mine = self._commands
         self._process.stdin.write(json.dumps({"cmd": cmd} | fields).encode() + b"\n")
         await self._process.stdin.drain()
-        await until(lambda: len(self.of("done")) > before)
+        async with asyncio.timeout(30):
+            await _until(lambda: len(self.of("done")) >= mine)
+
+    async def caught_up(self) -> None:
+        """Waits until what it did so far is in `events`: they come by a pipe that may be slower than the carrier's socket."""
+        await self.command("set", options={})
 
     async def read(self) -> None:
         """Reads events until the process ends."""
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             self.events.append(json.loads(line))
+
+
+_smscs: set[NodeSmsc] = set()
 
 
 @asynccontextmanager
@@ -158,8 +174,10 @@ async def node_smsc(folder: Path, **options: Any) -> AsyncIterator[NodeSmsc]:
     try:
         await until(lambda: smsc.of("listening"))
         smsc.port = smsc.of("listening")[0]["port"]
+        _smscs.add(smsc)
         yield smsc
     finally:
+        _smscs.discard(smsc)
         assert process.stdin is not None
         process.stdin.close()
         try:

@@ -278,9 +278,11 @@ class LoadTest:
                 if id is not None and await self._stage.was_unknown(id):
                     ledger.excused.add(n)
         for n in ledger.waiting()[:_ASKED] if waited else ():
-            status = "no answer"
+            id, status = ledger.ids.get(n), "no answer"
+            if id is None:
+                continue  # it came while we asked for the others
             with contextlib.suppress(TidingsError):
-                status = await self._stage.status_of(ledger.ids[n])
+                status = await self._stage.status_of(id)
             found[status] = found.get(status, 0) + 1
         return found
 

@@ -34,7 +34,7 @@ class Rig:
         self.provider.submit([submission(self.provider, name, to, **more) for name in names])
         return names
 
-    async def settled(self, timeout_s: float = 10.0) -> list[Any]:
+    async def settled(self, timeout_s: float = 30.0) -> list[Any]:
         await until(lambda: len(self.sink.done) >= len(self.names), timeout_s)
         return [part for name in self.names for part in self.sink.outcome(name)]
 
@@ -86,7 +86,7 @@ async def test_a_message_without_a_sender_is_refused(rigs: Any) -> None:
 
 
 async def test_connections_are_kept(rigs: Any) -> None:
-    async with rigs(window=4) as rig:
+    async with rigs(window=4, response_timeout_s=20) as rig:
         rig.send(40)
         await rig.settled()
         assert len({request.transport for request in rig.carrier.requests}) <= 4
@@ -94,7 +94,7 @@ async def test_connections_are_kept(rigs: Any) -> None:
 
 
 async def test_the_window_holds_and_keeps_a_fifth_for_otp(rigs: Any) -> None:
-    async with rigs(window=5, response_timeout_s=5) as rig:
+    async with rigs(window=5, response_timeout_s=20) as rig:
         assert (rig.provider.credit("marketing"), rig.provider.credit("otp")) == (4, 5)
         rig.send(9, to=SILENT, lane="marketing")
         await until(lambda: rig.carrier.written == 4)
@@ -172,7 +172,7 @@ async def test_the_rate_counts_segments(rigs: Any) -> None:
 
 
 async def test_a_cut_line_is_unknown_and_what_was_not_written_is_sent(rigs: Any) -> None:
-    async with rigs(window=4, response_timeout_s=5) as rig:
+    async with rigs(window=4, response_timeout_s=20) as rig:
         rig.send(1, to=SILENT)
         rig.send(1, to=SILENT)
         rig.send(3)

@@ -141,9 +141,9 @@ def test_bad_picks(pick: str) -> None:
 def test_no_pick_is_costly() -> None:
     """The dearest expression that is let through, on what hurts it most."""
     found = parse("regex:.*.*(b)")
-    began = time.perf_counter()
+    began_s = time.thread_time()
     assert found.of(Said(b"a" * 100_000, {}, {}, {})) is None
-    assert time.perf_counter() - began < 2.0
+    assert time.thread_time() - began_s < 2.0
 
 
 @settings(max_examples=200, deadline=None)

@@ -23,6 +23,8 @@ from standardwebhooks import Webhook
 from tidings.protocols.smpp import constants as c
 from tidings.protocols.smpp.pdu import Framer, Sm, c_octets, decode_sm, encode_sm, pdu
 
+DELAY_S = 5.0
+
 
 @dataclass
 class Fault:
@@ -95,7 +97,7 @@ class Gateway:
     async def _deliver(self, message: dict[str, Any], kind: str) -> None:
         message["fault"] = kind
         if kind == "delay":
-            await asyncio.sleep(0.7)
+            await asyncio.sleep(DELAY_S)
         if self.fault.kind == "burst":  # every message waits for its burst: the rate is broken, nothing else
             self._burst.append(message)
             if len(self._burst) < 60:

@@ -1,6 +1,7 @@
 """Tidings from Python: `Tidings` (sync), `AsyncTidings` (async), `verify_webhook`."""
 
-from tidings_client.aio import AsyncTidings
+from typing import TYPE_CHECKING
+
 from tidings_client.core import Policy
 from tidings_client.errors import (
     ApiError,
@@ -40,6 +41,19 @@ from tidings_client.models import (
 )
 from tidings_client.sync import Tidings
 from tidings_client.webhook import verify_webhook
+
+if TYPE_CHECKING:
+    from tidings_client.aio import AsyncTidings
+
+
+def __getattr__(name: str) -> object:
+    """`AsyncTidings` is imported when it is asked for: aiohttp costs more time than all the rest of a command."""
+    if name == "AsyncTidings":
+        from tidings_client.aio import AsyncTidings
+
+        return AsyncTidings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ApiError",
