@@ -33,10 +33,12 @@ class Accepting(Aggregate):
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
         try:
-            return await self._engine.write(self._sql.accept, items)
+            answers = await self._engine.write(self._sql.accept, items)
         except StoreFull:
             self.full_s = time.monotonic()
             raise
+        self.full_s = -math.inf
+        return answers
 
 
 class Jobs(Aggregate):
