@@ -19,6 +19,11 @@ import asyncpg
 
 from tidings.domain.status import ENDS
 
+#: Leases of three seconds: PostgreSQL's workers wait for the end of a dead one's.
+SHORT_LEASES = """
+from tidings.delivery import accept, dispatch
+accept.LEASE_S = dispatch.LEASE_S = 3
+"""
 KEY = "tk_live_" + "c" * 32
 WINDOW = 50
 

@@ -23,7 +23,7 @@ from peers.carriers import node_smsc
 from postgres_server import Server as PostgresServer
 
 from . import books
-from .rig import Load, Server
+from .rig import SHORT_LEASES, Load, Server
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
 COUNT, TIMES = (3_000, 5) if CAMPAIGN else (500, 1)
@@ -111,7 +111,7 @@ async def test_a_full_disk(tmp_path: Path, node_peer: Path, engine: str) -> None
         async with node_smsc(node_peer, delay_ms=300) as smsc:
             data = disk.folder / "data" if engine == "sqlite" else None
             server = Server(tmp_path, smsc.port, 1.5, url, data=data)
-            await server.start()
+            await (server.start() if CAMPAIGN else server.start_patched(SHORT_LEASES))
             load = Load(server.url, "resend", pace_s=0.1)
             try:
                 async with asyncio.TaskGroup() as group:

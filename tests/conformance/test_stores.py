@@ -137,6 +137,19 @@ async def test_rescues_and_strikes_are_counted(world: World) -> None:
     assert rows == {message.id: (1, 2), other.id: (1, 0)}, "what was given back needs no rescue"
 
 
+async def test_a_jump_back_leaves_the_leases_of_the_new_time(world: World) -> None:
+    day_ms = 86_400_000
+    old, new = world.message(), world.message()
+    await world.accept(old, new)
+    await world.lease()
+    await world.store.jobs.renew(
+        [(PROJECT, old.id, "w1", NOW + MINUTE), (PROJECT, new.id, "w1", NOW - day_ms + MINUTE)]
+    )
+    await world.store.clock.shift(-day_ms, NOW - day_ms)
+    assert await world.leased_ids(now_ms=NOW - day_ms) == []
+    assert sorted(await world.leased_ids(now_ms=NOW - day_ms + MINUTE)) == sorted([old.id, new.id])
+
+
 async def test_a_jump_of_the_clock_moves_what_waits(world: World) -> None:
     day_ms = 86_400_000
     waits, later, first, second = (

@@ -21,13 +21,13 @@ from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
-from tidings.delivery.settle import UnknownWait, settle
+from tidings.delivery.settle import UnknownWait, plainly, settle
 from tidings.domain.attempt import Outcome, PartSent, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, MessageError, Mode
+from tidings.domain.message import LANES, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
+from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.routing.choose import candidates
 from tidings.store.contract import LeaseAsk, Settlement
@@ -35,9 +35,6 @@ from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 0.5
-_UNSTORABLE = msgspec.json.encode(
-    MessageError(code="internal_error", detail="the carrier's answer cannot be stored; the server's log says why")
-).decode()
 
 
 class _Lane:
@@ -151,9 +148,8 @@ class Dispatcher:
 
     def unreserve(self, provider: str) -> None:
         """See `accept.Desk`."""
-        state = self._lanes.get(provider)
-        if state is not None:
-            state.pending -= 1
+        if provider in self._lanes:
+            self._lanes[provider].pending -= 1
 
     def hand(self, provider: str, job: Job) -> None:
         """See `accept.Desk`. What one commit hands over is one batch."""
@@ -314,7 +310,12 @@ class Dispatcher:
         """Suspects, one by one."""
 
         async def run(job: Job) -> bool:
-            return await self._pipeline.run([job], state.member.provider, state.epoch)
+            told = await self._pipeline.run([job], state.member.provider, state.epoch)
+            for _ in range(ALONE_TURNS):
+                if self._held.get(job.message.id, ("", ""))[1] not in self._flying:
+                    break
+                await asyncio.sleep(ALONE_TURN_S)
+            return told
 
         for row in rows:
             try:
@@ -392,7 +393,7 @@ class Dispatcher:
         """Something that the carrier said cannot be stored: the outcome is, without the carrier's words."""
         _log.error("an outcome cannot be stored as it is", exc_info=error, extra={"message_id": item.message})
         try:
-            await self._store.attempts.settle([msgspec.structs.replace(item, refs=(), error=_UNSTORABLE)])
+            await self._store.attempts.settle([plainly(item)])
         except Exception:
             _log.exception("an outcome is lost: its message counts as unknown", extra={"message_id": item.message})
 

@@ -2,8 +2,8 @@
 
 A stage that fails on a job (`struck`) is a strike against it: it goes back to the queue with a pause, and at STRIKES it
 ends. A worker that ends tells nobody why, so suspicion comes first: jobs that SUSPECT_AFTER workers ended with, or lost,
-are worked on one at a time, after a strike was noted in the store. What ends the next worker is then the one job that
-gains a strike; all others lose nothing but a moment.
+are worked on one at a time, after a strike was noted in the store; what the worker lives through takes it back. What ends
+the next worker is then the one job that keeps a strike; all others lose nothing but a moment.
 """
 
 import asyncio
@@ -82,7 +82,9 @@ class Quarantine:
         async with self._one:
             await self._store.jobs.strike(project, message)
             try:
-                return await run(from_row(self._ring, row))
+                told = await run(from_row(self._ring, row))
+                await self._store.jobs.strike(project, message, -1)
+                return told
             except StoreError:
                 raise
             except Exception:

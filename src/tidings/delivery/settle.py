@@ -54,6 +54,14 @@ def settle(job: Job, provider: str, outcome: Outcome, wait: UnknownWait, rng: ra
     return _retry(job, provider, outcome, rng)
 
 
+def plainly(item: Settlement) -> Settlement:
+    """The same outcome without anything that the carrier said: for one that cannot be stored."""
+    return msgspec.structs.replace(item, refs=(), error=msgspec.json.encode(_UNSTORABLE).decode())
+
+
+_UNSTORABLE = MessageError(
+    code="internal_error", detail="the carrier's answer cannot be stored; the server's log says why"
+)
 _EXPIRED = MessageError(code="expired", detail="valid_until passed before the carrier could take the message")
 
 

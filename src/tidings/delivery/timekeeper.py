@@ -65,8 +65,8 @@ class Timekeeper:
             return
         ours = await self._store.claim(old_ms, new_ms)
         _tell(jump_ms)
-        if jump_ms > 0 and ours:  # first what waits, then the clock: nothing is due too early in between
-            await self._store.shift(jump_ms, old_ms)
+        if jump_ms > 0:  # first what waits, then the clock: nothing is due too early in between
+            await (self._store.shift(jump_ms, old_ms) if ours else asyncio.sleep(STRAGGLERS_S))
         self._clock.follow(self._clock() + jump_ms)
         if jump_ms < 0 and ours:
             await asyncio.sleep(STRAGGLERS_S)

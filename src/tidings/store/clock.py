@@ -10,10 +10,14 @@ PAGE: Final = 5_000  # jobs of one transaction
 
 
 class Shift(NamedTuple):
-    """Moves what is due after `from_ms` by `by_ms`; jobs page by page, behind (project, message)."""
+    """Moves what is due after `from_ms` by `by_ms`; jobs page by page, behind (project, message).
+
+    `firm_ms` instead of `from_ms` for leases and waits for a late receipt: what was set by the new clock already stays.
+    """
 
     by_ms: int
     from_ms: int
+    firm_ms: int
     project: str
     message: str
 
@@ -47,4 +51,5 @@ class StoreClock(Aggregate):
         await self._engine.write(self._sql.shift_deliveries, [(by_ms, from_ms)])
         last: tuple[str, str] | None = ("", "")
         while last is not None:
-            last = (await self._engine.write(self._sql.shift_jobs, [Shift(by_ms, from_ms, *last)]))[0]
+            shift = Shift(by_ms, from_ms, from_ms + max(0, -by_ms // 2), *last)
+            last = (await self._engine.write(self._sql.shift_jobs, [shift]))[0]

@@ -33,10 +33,12 @@ class Accepting(Aggregate):
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
         try:
-            return await self._engine.write(self._sql.accept, items)
+            answers = await self._engine.write(self._sql.accept, items)
         except StoreFull:
             self.full_s = time.monotonic()
             raise
+        self.full_s = -math.inf
+        return answers
 
 
 class Jobs(Aggregate):
@@ -56,9 +58,9 @@ class Jobs(Aggregate):
         """Gives leased jobs back, due at `due_ms`; a `status` is written with its event."""
         await self._engine.write(self._sql.release, items)
 
-    async def strike(self, project: str, message: str) -> None:
-        """Noted before a job is worked on alone, so that the next worker knows of it."""
-        await self._engine.write(self._sql.strike, [(project, message)])
+    async def strike(self, project: str, message: str, by: int = 1) -> None:
+        """Noted before a job is worked on alone, so that the next worker knows of it; taken back (-1) after it."""
+        await self._engine.write(self._sql.strike, [(project, message, by)])
 
     async def end(self, items: list[End]) -> list[bool]:
         """Ends messages that have no attempt under way, and removes their jobs."""

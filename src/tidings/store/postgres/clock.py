@@ -40,9 +40,10 @@ _PAGE = """
 select project, message from jobs where (project, message) > ($1, $2) order by project, message limit $3 for update"""
 _SHIFT = f"""
 update jobs j set
-  due_ms = due_ms + (case when due_ms > $2 and due_ms < {MARKS_MS} then $1 else 0 end),
+  due_ms = due_ms + (case when due_ms > (case when owner is null and kind = 'deliver' then $2::bigint else $3 end)
+    and due_ms < {MARKS_MS} then $1 else 0 end),
   ready_ms = ready_ms + (case when ready_ms > $2 and ready_ms < {MARKS_MS} then $1 else 0 end)
-where (project, message) > ($3, $4) and (project, message) <= ($5, $6) and (owner is not null or exists (
+where (project, message) > ($4, $5) and (project, message) <= ($6, $7) and (owner is not null or exists (
   select 1 from messages m where m.project = j.project and m.id = j.message and m.status <> 'scheduled'))"""
 
 

@@ -159,14 +159,15 @@ async def release(session: Session, items: list[Release]) -> list[None]:
 
 _STRIKE = f"""
 with l as materialized (
-  select j.project, j.message from {rowset("e", "project text, message text")}
+  select j.project, j.message, e.by from {rowset("e", "project text, message text, by int")}
   join jobs j on j.project = e.project and j.message = e.message order by j.project, j.message for update of j)
-update jobs j set strikes = j.strikes + 1 from l where j.project = l.project and j.message = l.message"""
+update jobs j set strikes = j.strikes + l.by from l where j.project = l.project and j.message = l.message"""
 
 
-async def strike(session: Session, items: list[tuple[str, str]]) -> list[None]:
-    """(project, message): noted before a job is worked on alone, so that the next worker knows of it."""
-    await session.execute(_STRIKE, *turned(set(items)))
+async def strike(session: Session, items: list[tuple[str, str, int]]) -> list[None]:
+    """(project, message, by): noted before a job is worked on alone, and taken back after it."""
+    for item in items:
+        await session.execute(_STRIKE, *turned([item]))
     return [None] * len(items)
 
 

@@ -99,11 +99,11 @@ def release(connection: Connection, items: list[Release]) -> list[None]:
 
 
 _STRIKE = """
-update jobs set strikes = strikes + 1 where (project, message) in (select value->>0, value->>1 from json_each(?))"""
+update jobs set strikes = strikes + e.value->>2 from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
 
 
-def strike(connection: Connection, items: list[tuple[str, str]]) -> list[None]:
-    """(project, message): noted before a job is worked on alone, so that the next worker knows of it."""
+def strike(connection: Connection, items: list[tuple[str, str, int]]) -> list[None]:
+    """(project, message, by): noted before a job is worked on alone, and taken back after it."""
     connection.execute(_STRIKE, rows(items))
     return [None] * len(items)
 
