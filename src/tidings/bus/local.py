@@ -2,6 +2,8 @@
 
 import asyncio
 
+from tidings.bus.contract import Bell
+
 
 class Doorbell:
     """One listener's ear on a topic. A ring between two waits is not lost."""
@@ -26,18 +28,27 @@ class Doorbell:
 
 
 class LocalBus:
-    """Topics and their listeners. Everything runs on the event loop's thread."""
+    """Topics and their listeners in this process. Everything runs on the event loop's thread.
 
-    def __init__(self) -> None:
-        self._bells: dict[str, list[Doorbell]] = {}
+    `alone`: there is no other process, so a ring reaches everybody; else the others have to poll.
+    """
 
-    def subscribe(self, topic: str) -> Doorbell:
-        """A new doorbell on `topic`; give it back with `unsubscribe`."""
+    def __init__(self, *, alone: bool = True) -> None:
+        self._bells: dict[str, list[Bell]] = {}
+        self._alone = alone
+
+    @property
+    def carries(self) -> bool:
+        """See `contract.Bus`."""
+        return self._alone
+
+    def subscribe(self, topic: str, group: str = "") -> Bell:
+        """See `contract.Bus`. Within one process nobody is spared by a group."""
         bell = Doorbell()
         self._bells.setdefault(topic, []).append(bell)
         return bell
 
-    def unsubscribe(self, topic: str, bell: Doorbell) -> None:
+    def unsubscribe(self, topic: str, bell: Bell) -> None:
         """Forgets the doorbell."""
         self._bells[topic].remove(bell)
 
