@@ -7,6 +7,7 @@ are one ring. While the server is away rings reach this process only, and `carri
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +47,7 @@ class NatsBus:
         self._servers = [part.strip() for part in url.split(",") if part.strip()]
         self._prefix = f"{_PREFIX}.{_token(space)}" if space else _PREFIX
         self._local = LocalBus(alone=False)
+        self._numbers = itertools.count()
         self._ears: dict[int, _Ear] = {}
         self._heard: dict[int, Any] = {}  # subscriptions of the connection as it is now
         self._changed = asyncio.Event()
@@ -68,6 +70,11 @@ class NatsBus:
         self._tasks = []
 
     @property
+    def alone(self) -> bool:
+        """See `contract.Bus`."""
+        return False
+
+    @property
     def carries(self) -> bool:
         """See `contract.Bus`."""
         return self._client is not None and self._client.is_connected
@@ -75,19 +82,23 @@ class NatsBus:
     def subscribe(self, topic: str, group: str = "") -> Bell:
         """See `contract.Bus`."""
         bell = self._local.subscribe(topic)
-        self._ears[id(bell)] = _Ear(topic, group, bell)
+        self._ears[next(self._numbers)] = _Ear(topic, group, bell)
         self._changed.set()
         return bell
 
     def unsubscribe(self, topic: str, bell: Bell) -> None:
         """See `contract.Bus`."""
         self._local.unsubscribe(topic, bell)
-        self._ears.pop(id(bell), None)
+        self._ears = {key: ear for key, ear in self._ears.items() if ear.bell is not bell}
         self._changed.set()
 
     def ring(self, topic: str) -> None:
         """See `contract.Bus`."""
         self._local.ring(topic)
+        self.ring_others(topic)
+
+    def ring_others(self, topic: str) -> None:
+        """See `contract.Bus`."""
         if self.carries:  # a ring from before the server was away would wake nobody in time
             self._rung.add(topic)
             self._ringing.set()

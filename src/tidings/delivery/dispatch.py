@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from tidings.bus.local import Doorbell, LocalBus
+from tidings.bus.contract import Bell, Bus
+from tidings.bus.local import Doorbell
 from tidings.channels.contract import Provider
 from tidings.delivery.fleet import Fleet, Member
 from tidings.delivery.job import Job, from_row
@@ -23,21 +24,24 @@ from tidings.domain.errors import StoreError
 from tidings.domain.message import LANES, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
+from tidings.kit.limits import DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.routing.choose import candidates
-from tidings.store.contract import LeaseAsk, Settlement
+from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 0.5
+_LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
+_JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
+_GROUP = "workers"
 
 
 class _Lane:
     """What the dispatcher keeps about one provider."""
 
-    def __init__(self, member: Member) -> None:
-        self.member = member
+    def __init__(self, member: Member, epoch: int) -> None:
+        self.member, self.epoch = member, epoch
         self.bell = Doorbell()
         self.pending = 0  # leased or reserved, not yet handed to the provider
         self.backlog = [True] * len(LANES)  # there may be due jobs in the store
@@ -45,8 +49,10 @@ class _Lane:
         self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []
         self.after: list[str] = ["", "", ""]
-        self.epoch = 0
-        self.task: asyncio.Task[None] | None = None
+        self.leaving = False
+        self.serving: asyncio.Task[None] | None = None
+        self.hearing: asyncio.Task[None] | None = None
+        self.running: set[asyncio.Task[None]] = set()
 
     def room(self, lane: int) -> int:
         return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
@@ -59,7 +65,7 @@ class Dispatcher:
         self,
         store: Store,
         ring: KeyRing,
-        bus: LocalBus,
+        bus: Bus,
         fleet: Fleet,
         now: Clock,
         wait: UnknownWait,
@@ -67,8 +73,7 @@ class Dispatcher:
     ) -> None:
         self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
         self._wait, self._rng = wait, rng
-        self.node = "node-1"
-        self.owner = new_id("wrk")
+        self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
         self._lanes: dict[str, _Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
         self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
@@ -77,29 +82,41 @@ class Dispatcher:
         self._settlements: list[Settlement] = []
         self._settling: asyncio.Task[None] | None = None
         self._draining = False
-        self._renewing: asyncio.Task[None] | None = None
+        self._living: list[asyncio.Task[None]] = []
 
     # -- life
 
     async def start(self) -> None:
-        """Takes over what the process before held."""
-        await self._store.jobs.take_over(self._now())
-        self._renewing = asyncio.create_task(self._renew(), name="renew leases")
+        """Takes over what the process before held, if there is never another one beside it."""
+        if self._bus.alone:
+            await self._store.jobs.take_over(self._now())
+        else:
+            bell = self._bus.subscribe(_JOBS, _GROUP)
+            self._living.append(asyncio.create_task(self._hear(bell, ""), name="hear of jobs"))
+        self._living.append(asyncio.create_task(self._renew(), name="renew leases"))
 
-    async def join(self, member: Member) -> None:
-        """A provider has been added or resumed: own its binds, and begin to lease for it."""
-        lane = _Lane(member)
-        lane.epoch = await self._store.attempts.acquire(member.spec.name, self.node, self._now() + 10**12)
-        self._lanes[member.spec.name] = lane
-        lane.task = self._spawn(self._serve(lane))
+    def join(self, member: Member, epoch: int) -> None:
+        """The links of this provider are open, and its binds ours under this epoch: begin to lease for it."""
+        name = member.spec.name
+        lane = self._lanes[name] = _Lane(member, epoch)
+        lane.serving = self._spawn(self._serve(lane))
+        if not self._bus.alone:
+            lane.hearing = self._spawn(self._hear(self._bus.subscribe(_topic(name)), name))
 
-    async def leave(self, name: str) -> None:
-        """The provider is being removed: lease nothing more for it."""
+    async def leave(self, name: str, *, drain: bool = False) -> None:
+        """The provider is being stopped: lease nothing more for it. `drain`: what is leased gets to it before."""
         lane = self._lanes.pop(name, None)
-        if lane is not None and lane.task is not None:
-            lane.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await lane.task
+        if lane is None:
+            return
+        lane.leaving = True
+        if drain and lane.serving is not None:
+            lane.bell.ring()
+            await asyncio.wait({lane.serving, *lane.running}, timeout=_LEAVE_S)
+        for task in (lane.serving, lane.hearing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     def drain(self) -> None:
         """Lease nothing more; what is under way goes on."""
@@ -112,10 +129,10 @@ class Dispatcher:
             await self.leave(name)
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for task in self._living:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._renewing
+                await task
 
     @property
     def flying(self) -> int:
@@ -148,14 +165,20 @@ class Dispatcher:
     def hand(self, provider: str, job: Job) -> None:
         """See `accept.Desk`. What one commit hands over is one batch."""
         state = self._lanes.get(provider)
-        if state is None:
-            return  # its lease runs out, and the job comes due again
+        if state is None:  # its binds went to another worker meanwhile
+            self._spawn(self._give_back(provider, job))
+            return
         if not state.handed:
             asyncio.get_running_loop().call_soon(self._flush, state)
         state.handed.append(job)
 
     def wake(self, provider: str) -> None:
         """See `accept.Desk`."""
+        self.wake_here(provider)
+        self._bus.ring_others(_topic(provider))
+
+    def wake_here(self, provider: str) -> None:
+        """The same, where only this process can have to do with them."""
         for name, state in self._lanes.items():
             if provider in ("", name):
                 state.backlog[:] = [True] * len(LANES)
@@ -216,15 +239,37 @@ class Dispatcher:
     def _register(self, attempt: str, job: Job, provider: str) -> None:
         self._flying[attempt] = (job, provider)
 
+    async def _give_back(self, provider: str, job: Job) -> None:
+        message = job.message
+        back = Release(message.project, message.id, provider, self._now(), job.kind, owner=self.owner)
+        with contextlib.suppress(StoreError):  # then its lease runs out, and the job comes due again
+            await self._store.jobs.release([back])
+            self.wake(provider)
+
+    async def _hear(self, bell: Bell, provider: str) -> None:
+        """What other processes ring for."""
+        try:
+            while True:
+                if await bell.wait(SWEEP_S * 100):
+                    self.wake_here(provider)
+        finally:
+            self._bus.unsubscribe(_topic(provider), bell)
+
     def _flush(self, state: _Lane) -> None:
         batch, state.handed = state.handed, []
-        self._spawn(self._run(state, batch))
+        self._begin(state, batch)
+
+    def _begin(self, state: _Lane, batch: list[Job]) -> None:
+        task = self._spawn(self._run(state, batch))
+        state.running.add(task)
+        task.add_done_callback(state.running.discard)
 
     async def _serve(self, state: _Lane) -> None:
         """Leases while there is room; sleeps until rung. Every SWEEP_S it looks for jobs that have come due by themselves."""
         time_s, swept_s = asyncio.get_running_loop().time, 0.0
-        while True:
-            if time_s() - swept_s >= SWEEP_S:
+        while not state.leaving:
+            every_s = SWEEP_S if self._bus.carries else POLL_S
+            if time_s() - swept_s >= every_s:
                 swept_s = time_s()
                 state.backlog[:] = [True] * len(LANES)
             try:
@@ -233,7 +278,7 @@ class Dispatcher:
                 _log.warning("cannot lease: %s", error)
                 full = False
             if not full:
-                await state.bell.wait(SWEEP_S)
+                await state.bell.wait(every_s)
 
     async def _lease(self, state: _Lane) -> bool:
         """One lease; whether there may be more to lease at once."""
@@ -266,7 +311,7 @@ class Dispatcher:
         for lane, count in enumerate(found):
             state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
         state.pending += len(batch)
-        self._spawn(self._run(state, batch))
+        self._begin(state, batch)
         return any(state.backlog)
 
     async def _run(self, state: _Lane, batch: list[Job]) -> None:
@@ -274,13 +319,20 @@ class Dispatcher:
         try:
             if await self._pipeline.run(batch, provider, state.epoch):
                 self._bus.ring("events")
-                self.wake("")  # what was released may be for another provider
+                self.wake_here("")  # what was released may be for another provider
+                self._pass_on(batch)
         except StoreError as error:
             _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
         finally:
             state.pending -= len(batch)
             if any(state.backlog):
                 state.bell.ring()
+
+    def _pass_on(self, batch: list[Job]) -> None:
+        """Rings for what was released to providers that other workers hold."""
+        if not self._bus.alone:
+            for name in {self._route(job) or "" for job in batch} - self._lanes.keys():
+                self._bus.ring_others(_topic(name))
 
     async def _renew(self) -> None:
         """Keeps the leases of what is with a provider: a throttled carrier may take longer than a lease."""
@@ -315,5 +367,9 @@ class Dispatcher:
             self._settled(batch)
             self._bus.ring("events")
             if any(item.status == "queued" for item in batch):
-                self.wake("")
+                self.wake_here("")
         self._settling = None
+
+
+def _topic(provider: str) -> str:
+    return f"{_JOBS} {provider}" if provider else _JOBS

@@ -52,7 +52,7 @@ class Pipeline:
             elif isinstance(step, End):
                 ends.append(step)
             else:
-                releases.append(step)
+                releases.append(msgspec.structs.replace(step, owner=self._owner))
         await self._store.attempts.settle(lost)
         await self._store.jobs.end(ends)
         await self._store.jobs.release(releases)
@@ -83,13 +83,20 @@ class Pipeline:
         begins = [self._begin(item, provider.name, epoch, now_ms) for item in ready]
         begun = await self._store.attempts.begin(begins)
         submissions: list[Submission] = []
+        foreign: list[Release] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
             if answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
                 submissions.append(_submission(item, begin, answer.concat_ref))
+            elif answer.kind == "not_owner":  # the binds are another worker's by now: so is the job
+                foreign.append(self._back(item.job, provider.name, now_ms))
         if submissions:
             provider.submit(submissions)
+        await self._store.jobs.release(foreign)
         return any(answer.kind == "suppressed" for answer in begun)
+
+    def _back(self, job: Job, provider: str, now_ms: int) -> Release:
+        return Release(job.message.project, job.message.id, provider, now_ms, job.kind, owner=self._owner)
 
     def _begin(self, item: Prepared, provider: str, epoch: int, now_ms: int) -> Begin:
         message = item.job.message

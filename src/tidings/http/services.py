@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tidings.bus.local import LocalBus
+from tidings.bus.contract import Bus
 from tidings.channels.callback import CallbackTaker
 from tidings.delivery.accept import Accepted, Want
 from tidings.domain.attempt import CarrierReceipt, InboundPart
@@ -99,7 +99,7 @@ class Services:
 
     store: Store
     ring: KeyRing
-    bus: LocalBus
+    bus: Bus
     acceptor: Accepting
     control: Control
     providers: ProviderAdmin

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tidings.bus.local import LocalBus
+from tidings.bus.contract import Bus
 from tidings.domain.errors import StoreError
 from tidings.kit.clock import Clock
 from tidings.kit.limits import WEBHOOK_SCAN_EVENTS
@@ -48,7 +48,7 @@ class Pump:
     """One key's pump. `owner` names this process."""
 
     def __init__(
-        self, account: Account, store: Store, customers: Customers, ring: KeyRing, bus: LocalBus, owner: str, now: Clock,
+        self, account: Account, store: Store, customers: Customers, ring: KeyRing, bus: Bus, owner: str, now: Clock,
         alphabet: Alphabet, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._account, self._store, self._customers, self._ring, self._bus = account, store, customers, ring, bus

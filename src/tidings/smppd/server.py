@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from hmac import compare_digest
 from typing import Any
 
-from tidings.bus.local import LocalBus
+from tidings.bus.contract import Bus
 from tidings.delivery.accept import Acceptor
 from tidings.delivery.control import Control
 from tidings.domain import smpp_login
@@ -43,7 +43,7 @@ class SmppServer:
     """Start it, stop it. `port` is the real one after the start. Implements `session.Desk`."""
 
     def __init__(
-        self, settings: SmppServerSettings, store: Store, ring: KeyRing, bus: LocalBus, acceptor: Acceptor, control: Control,
+        self, settings: SmppServerSettings, store: Store, ring: KeyRing, bus: Bus, acceptor: Acceptor, control: Control,
         now: Clock, *, only_process: bool = True,
     ) -> None:  # fmt: skip
         self.settings = settings

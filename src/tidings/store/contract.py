@@ -65,7 +65,7 @@ class LeaseAsk(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True):
-    """Give a leased job back. `status` (with an event) where the message now waits in another way."""
+    """Give a leased job back, if it is still `owner`'s ('': whoever has it). `status`, with an event: the message's new one."""
 
     project: str
     message: str
@@ -75,6 +75,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True):
     status: str | None = None
     event: str | None = None
     at_ms: int = 0
+    owner: str = ""
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True):
