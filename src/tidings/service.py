@@ -11,8 +11,12 @@ from collections.abc import Generator
 import uvicorn
 import uvloop
 
+from tidings.bus.contract import Bus
+from tidings.bus.local import LocalBus
+from tidings.bus.nats import NatsBus
+from tidings.bus.pipe import PipeBus
 from tidings.channels.contract import ProviderSpec
-from tidings.delivery.node import Node
+from tidings.delivery.node import Node, Part
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.errors import SettingsError, StoreError, StoreFull
 from tidings.http.app import create_app
@@ -22,6 +26,7 @@ from tidings.http.wire import PatientProtocol
 from tidings.kit import log
 from tidings.kit.clock import wall_ms
 from tidings.kit.limits import DRAIN_S
+from tidings.kit.process import home
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.settings import Settings
@@ -70,61 +75,65 @@ async def _serve(settings: Settings) -> int:
 
 async def _with_store(settings: Settings, store: Store, listener: socket.socket) -> int:
     ring = KeyRing.load(settings.data / "keys.json")
-    shown = await first_keys(store, settings.api_key, wall_ms())
-    sandbox = SandboxSmsc(
-        system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
-    )
-    await sandbox.start()
-    wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-    pumps = _pumps(settings, store)
-    node = Node(store, ring, wait=wait, bus=pumps.bus if pumps is not None else None)
-    webhooks = WebhookService(
-        store,
-        ring,
-        node.bus,
-        wall_ms,
-        settings.webhooks.allow_private,
-        settings.webhooks.allow,
-        shared=pumps is not None,
-    )
-    smpp = _smpp_server(settings, node)
-    try:
-        await node.start([*settings.providers, _sandbox_spec(sandbox.port)])
-        if pumps is None:
-            await webhooks.start()
-        if smpp is not None:
+    if settings.database_url is not None and not await store.same_ring(ring.lookup("key ring")):
+        raise SettingsError(f"{settings.data / 'keys.json'} is not this database's key ring: copy it from another node")
+    shown = await first_keys(store, settings.api_key, wall_ms()) if settings.role != "worker" else []
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await _bus(settings, store, ring, stack)
+        webhooks = WebhookService(store, ring, bus, wall_ms, settings.webhooks.allow_private, settings.webhooks.allow)
+        delivers = settings.role != "api"
+        part = Part(
+            delivers=delivers, home=stack.enter_context(home(settings.data)) if delivers and not bus.alone else "",
+            term_s=settings.delivery.owner_term_s,
+        )  # fmt: skip
+        wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
+        duties = {} if isinstance(bus, PipeBus) else {"webhooks": webhooks}
+        node = Node(store, ring, wait=wait, bus=bus, part=part, duties=duties)
+        specs = [*settings.providers, await _sandbox(settings, stack)]
+        stack.push_async_callback(node.stop, DRAIN_S)
+        await node.start(specs)
+        if settings.smpp_server.listen and settings.role != "worker":
+            smpp = SmppServer(
+                settings.smpp_server, store, ring, bus, node.acceptor, node.control, node.now, only_process=bus.alone
+            )  # fmt: skip
+            stack.push_async_callback(smpp.stop)
             await smpp.start()
             print(f"SMPP for customers at {smpp.host}:{smpp.port}", flush=True)
-        await _http(node, webhooks, listener, shown)
-    finally:
-        if smpp is not None:
-            await smpp.stop()
-        await node.stop(DRAIN_S)
-        await webhooks.stop()
-        if pumps is not None:
-            await pumps.stop()
-        await sandbox.stop()
+        await _http(settings, node, webhooks, listener, shown)
     return 0
 
 
-def _pumps(settings: Settings, store: Store) -> PumpProcess | None:
-    """The process of the pumps beside the embedded database."""
+async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextlib.AsyncExitStack) -> Bus:
+    """Doorbells for what runs beside this process. `space`: several installations may share a NATS server."""
     link = store.engine.second_link
-    if link is None:
-        return None
-    keys, webhooks = settings.data / "keys.json", settings.webhooks
-    return PumpProcess(settings.database, keys, webhooks.allow_private, webhooks.allow, link)
+    if link is not None:  # the embedded database: the webhook pumps are a process beside this one, and nothing else
+        keys, webhooks = settings.data / "keys.json", settings.webhooks
+        pumps = PumpProcess(settings.database, keys, webhooks.allow_private, webhooks.allow, link)
+        stack.push_async_callback(pumps.stop)
+        return pumps.bus
+    if settings.bus_url is None:
+        return LocalBus(alone=settings.database_url is None)
+    bus = NatsBus(settings.bus_url, space=ring.lookup("bus"))
+    await bus.start()
+    stack.push_async_callback(bus.stop)
+    return bus
 
 
-def _smpp_server(settings: Settings, node: Node) -> SmppServer | None:
-    if not settings.smpp_server.listen:
-        return None
-    return SmppServer(
-        settings.smpp_server, node.store, node.ring, node.bus, node.acceptor, node.control, node.now,
-    )  # fmt: skip
+async def _sandbox(settings: Settings, stack: contextlib.AsyncExitStack) -> ProviderSpec:
+    """The carrier of test keys: each worker has its own, and one of them is bound to. An api process only knows of it."""
+    if settings.role == "api":
+        return _sandbox_spec(1)
+    sandbox = SandboxSmsc(
+        system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
+    )
+    stack.push_async_callback(sandbox.stop)
+    await sandbox.start()
+    return _sandbox_spec(sandbox.port)
 
 
-async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]) -> None:
+async def _http(
+    settings: Settings, node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]
+) -> None:
     services = Services(
         store=node.store,
         ring=node.ring,
@@ -138,7 +147,7 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
         gauges=lambda: _gauges(node),
         now=node.now,
     )
-    app = create_app(services)
+    app = create_app(services, health_only=settings.role == "worker")
     config = uvicorn.Config(
         app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False, backlog=1024,
@@ -154,14 +163,20 @@ async def _http(node: Node, webhooks: WebhookService, listener: socket.socket, s
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     host, port = listener.getsockname()[:2]
-    _announce(f"http://{host}:{port}", shown)
-    await server.serve(sockets=[listener])
+    _announce(f"http://{host}:{port}", shown, settings.role)
+    watch = None if node.bus.alone else asyncio.create_task(app.keys.watch(), name="keys")
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if watch is not None:
+            watch.cancel()
 
 
-def _announce(url: str, shown: list[str]) -> None:
+def _announce(url: str, shown: list[str], role: str) -> None:
     for key in shown:
         print(f"API key (shown this once): {key}", flush=True)
-    print(f"Tidings is ready at {url}  (API reference: {url}/docs)", flush=True)
+    told = f"{url}/healthz" if role == "worker" else f"API reference: {url}/docs"
+    print(f"Tidings is ready at {url}  ({told})", flush=True)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -4,16 +4,17 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
 from tidings.channels.contract import ProviderSpec
 from tidings.domain.errors import SettingsError
-from tidings.kit.limits import UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.kit.limits import OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
 from tidings.smppd.config import SmppServerSettings
 
-Role = Literal["all", "api", "worker", "media"]
+Role = Literal["all", "api", "worker"]
+_TERM_S = (0.5, 300.0)  # below, a pause of the process passes for its death; above, messages wait too long
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,10 +25,11 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[delivery]`: how long a submit without an answer waits for a receipt."""
+    """`[delivery]`: how long a submit without an answer waits for a receipt, and after how long a silent worker is dead."""
 
     unknown_wait_s: float = UNKNOWN_WAIT_S
     unknown_wait_otp_s: float = UNKNOWN_WAIT_OTP_S
+    owner_term_s: float = OWNER_TERM_S
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +42,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     listen: str = "127.0.0.1:8300"
     data: str = "tidings-data"
     database_url: str | None = None
+    bus_url: str | None = None
     providers: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
     webhooks: WebhookSettings = WebhookSettings()
     delivery: DeliverySettings = DeliverySettings()
@@ -61,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smpp_server: SmppServerSettings = SmppServerSettings()
     api_key: str | None = None
     database_url: str | None = None  # postgresql://…; None: SQLite in `data`
+    bus_url: str | None = None  # nats://…; None: processes poll
 
     @property
     def database(self) -> Path:
@@ -73,14 +77,13 @@ def load(
 ) -> Settings:
     """Reads and checks everything. Raises SettingsError, which names the key and what to do."""
     file = _read(config)
-    if os.environ.get("TIDINGS_BUS_URL"):
-        raise SettingsError(
-            "TIDINGS_BUS_URL is set, but one process needs no bus and several are not available; unset it"
-        )
     host, port = _address(listen or os.environ.get("TIDINGS_LISTEN") or file.listen)
     chosen = role or os.environ.get("TIDINGS_ROLE") or "all"
-    if chosen != "all":
-        raise SettingsError(f"--role {chosen}: only one process is available yet; use --role all")
+    database_url = _database_url(os.environ.get("TIDINGS_DATABASE_URL") or file.database_url)
+    bus_url = os.environ.get("TIDINGS_BUS_URL") or file.bus_url or None
+    _check_role(chosen, database_url, bus_url)
+    if not _TERM_S[0] <= file.delivery.owner_term_s <= _TERM_S[1]:
+        raise SettingsError(f"delivery.owner_term_s must be from {_TERM_S[0]:g} to {_TERM_S[1]:g} seconds")
     for network in file.webhooks.allow:
         _network(network)
     api_key = os.environ.get("TIDINGS_API_KEY") or None
@@ -97,7 +100,8 @@ def load(
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
         api_key=api_key,
-        database_url=_database_url(os.environ.get("TIDINGS_DATABASE_URL") or file.database_url),
+        database_url=database_url,
+        bus_url=bus_url,
     )
 
 
@@ -140,6 +144,21 @@ def _database_url(text: str | None) -> str | None:
     if text is not None and not text.startswith(("postgresql://", "postgres://")):
         raise SettingsError("TIDINGS_DATABASE_URL must start with postgresql://; without it SQLite is used")
     return text or None
+
+
+def _check_role(role: str, database_url: str | None, bus_url: str | None) -> None:
+    if role not in get_args(Role):
+        raise SettingsError(f"--role {role}: there is no such role; use {', '.join(get_args(Role))}")
+    if database_url is None and role != "all":
+        raise SettingsError(
+            f"--role {role}: SQLite belongs to one process; set TIDINGS_DATABASE_URL (PostgreSQL), or use --role all"
+        )
+    if bus_url is not None and database_url is None:
+        raise SettingsError(
+            "TIDINGS_BUS_URL rings between processes, and SQLite belongs to one; unset it, or set TIDINGS_DATABASE_URL"
+        )
+    if bus_url is not None and not bus_url.startswith(("nats://", "tls://")):
+        raise SettingsError("TIDINGS_BUS_URL must start with nats:// or tls://; without it processes poll the database")
 
 
 def _network(text: str) -> None:

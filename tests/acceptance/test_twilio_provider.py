@@ -215,16 +215,18 @@ async def test_receipts_are_heard_while_the_provider_drains() -> None:
     fleet = Fleet(sink)
     async with twilio_carrier() as carrier:
         spec = ProviderSpec(name="acme", type="sms.twilio", config=carrier.config, project="prj_1", origin="api")
-        member = await fleet.add(spec)
+        fleet.know([spec])
+        member = await fleet.start("acme")
         assert member is not None
         member.provider.submit([submission(member.provider, "a", "+15005550009")])
         await until(lambda: carrier.written)
-        leaving = asyncio.create_task(fleet.remove("acme", 5.0))
+        fleet.know([])
+        leaving = asyncio.create_task(fleet.stop("acme", 5.0))
         await asyncio.sleep(0.05)
         assert fleet.member("acme") is None
         assert fleet.taker("acme") is member.provider
         assert fleet.project("acme") == "prj_1"
-        assert await leaving is spec
+        await leaving
         assert fleet.taker("acme") is None
 
 

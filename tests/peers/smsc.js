@@ -153,6 +153,7 @@ function onBind(session, pdu, kind) {
   session.send(pdu.response({ command_status: status, system_id: 'node-smsc' }));
   if (status) return session.close();
   session.canReceive = kind !== 'transmitter';
+  session.systemType = pdu.system_type;
   sessions.add(session);
   return undefined;
 }
@@ -173,7 +174,7 @@ const server = smpp.createServer((session) => {
     if (!options.ignore_enquire) session.send(pdu.response());
   });
   session.on('unbind', (pdu) => { say('unbind', {}); session.send(pdu.response()); session.close(); });
-  session.on('close', () => { session.closed = true; sessions.delete(session); say('close', {}); });
+  session.on('close', () => { session.closed = true; sessions.delete(session); say('close', { system_type: session.systemType === undefined ? null : session.systemType }); });
   session.on('error', () => {});
 });
 

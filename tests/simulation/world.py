@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -323,31 +323,23 @@ class World:
 
     async def _pause(self, name: str, for_s: float) -> None:
         """An operator takes a provider out and puts it back, the way `ProviderAdmin` does; an error he tries again."""
-        if await self._told(self._paused, name):
-            await asyncio.sleep(for_s)
-            while not await self._told(self._resumed, name):
-                await asyncio.sleep(2.0)
+        await self._told(name, True)
+        await asyncio.sleep(for_s)
+        while not await self._told(name, False):
+            await asyncio.sleep(2.0)
 
-    async def _told(self, call: Callable[[Node, str], Coroutine[Any, Any, bool]], name: str) -> bool:
-        """Whether it is done; a restart has done it too, since the node then starts what is declared."""
+    async def _told(self, name: str, paused: bool) -> bool:
+        """Whether it is surely done: the node was up, and still is."""
         if self.node is None:
-            return True
+            return False
         try:
-            return await self.until_end(call(self.node, name)) is not False
+            return await self.until_end(self._set_paused(self.node, name, paused)) is True
         except StoreError:
             return False
 
-    async def _paused(self, node: Node, name: str) -> bool:
-        spec = await node.providers._remove(name)
-        if spec is not None:
-            await node.fleet.add(msgspec.structs.replace(spec, paused=True))
-        return True
-
-    async def _resumed(self, node: Node, name: str) -> bool:
-        spec = await node.providers._remove(name)
-        if spec is not None:
-            await node.providers._add(msgspec.structs.replace(spec, paused=False))
-        node.dispatcher.wake("")
+    async def _set_paused(self, node: Node, name: str, paused: bool) -> bool:
+        await node.store.providers.set_paused(name, paused)
+        await node._changed()
         return True
 
     @property

@@ -23,6 +23,11 @@ class Bus(Protocol):
     """Topics and their listeners."""
 
     @property
+    def alone(self) -> bool:
+        """Whether there is no other process to ring for."""
+        ...
+
+    @property
     def carries(self) -> bool:
         """Whether a ring reaches every process now; if not, listeners should poll more often."""
         ...
@@ -40,4 +45,8 @@ class Bus(Protocol):
 
     def ring(self, topic: str) -> None:
         """Rings the doorbells of the topic, here at once, elsewhere soon."""
+        ...
+
+    def ring_others(self, topic: str) -> None:
+        """Rings them in other processes only."""
         ...

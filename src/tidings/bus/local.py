@@ -38,6 +38,11 @@ class LocalBus:
         self._alone = alone
 
     @property
+    def alone(self) -> bool:
+        """See `contract.Bus`."""
+        return self._alone
+
+    @property
     def carries(self) -> bool:
         """See `contract.Bus`."""
         return self._alone
@@ -56,3 +61,6 @@ class LocalBus:
         """Rings every doorbell of the topic."""
         for bell in self._bells.get(topic, ()):
             bell.ring()
+
+    def ring_others(self, topic: str) -> None:
+        """See `contract.Bus`: there is no way to them."""

@@ -15,9 +15,10 @@ _GATHER_S: Final = 0.001  # rings within it are one; the first one after a pause
 class PipeBus:
     """Implements `contract.Bus` for two processes. Made on the running event loop."""
 
-    def __init__(self, link: socket.socket, ended: Callable[[], None]) -> None:
-        """`ended`: the other process is gone."""
+    def __init__(self, link: socket.socket, ended: Callable[[], None], *, alone: bool, topics: frozenset[str]) -> None:
+        """`ended`: the other process is gone. `topics`: what it listens to. `alone`: see `contract.Bus`."""
         self._local = LocalBus()
+        self.alone, self._topics = alone, topics
         self._link, self._ended = link, ended
         self._loop = asyncio.get_running_loop()
         self._rung: set[str] = set()
@@ -42,6 +43,12 @@ class PipeBus:
     def ring(self, topic: str) -> None:
         """See `contract.Bus`."""
         self._local.ring(topic)
+        self.ring_others(topic)
+
+    def ring_others(self, topic: str) -> None:
+        """See `contract.Bus`."""
+        if topic not in self._topics:
+            return
         if self._resting is not None:
             self._rung.add(topic)
         elif self.carries:

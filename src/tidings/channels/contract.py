@@ -48,6 +48,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""  # empty: for every project
     id: str = ""
     paused: bool = False
+    generation: int = 0  # grows when an operator pauses or resumes it: then its links are opened anew
 
 
 class Sink(Protocol):

@@ -2,7 +2,8 @@
 
 A provider's module has `CAPABILITIES: Capabilities`, `Config` (the msgspec struct of its keys), `check(name, config)`
 that raises `SettingsError`, and `create(spec, sink) -> Provider`. `OPERATOR_KEYS`, if it has it, names keys that only
-`tidings.toml` may hold (`check` refuses them in a provider declared over the API). Adding a provider edits nothing here.
+`tidings.toml` may hold (`check` refuses them in a provider declared over the API). `slots(config)`, if it has it, says how
+many workers may hold binds at once, each with that share of the rate. Adding a provider edits nothing here.
 """
 
 from functools import cache
@@ -51,6 +52,12 @@ def find(type_name: str) -> ProviderModule:
 def create(spec: ProviderSpec, sink: Sink) -> Provider:
     """The provider `spec` declares, not yet started. Raises `SettingsError` that names the bad key."""
     return find(spec.type).create(spec, sink)
+
+
+def slots(spec: ProviderSpec) -> int:
+    """How many workers may hold binds of it at once: 1, unless its type can share and its configuration says so."""
+    counted = getattr(find(spec.type), "slots", None)
+    return int(counted(spec.config)) if counted is not None else 1
 
 
 def check(spec: ProviderSpec) -> None:

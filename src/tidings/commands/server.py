@@ -11,7 +11,7 @@ from tidings.domain.errors import TidingsError
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of the database and the keys.")]
 Listen = Annotated[str | None, typer.Option("--listen", help="HOST:PORT to listen on; port 0 takes a free one.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="tidings.toml")]
-Role = Annotated[str | None, typer.Option("--role", help="all (the embedded store allows nothing else)")]
+Role = Annotated[str | None, typer.Option("--role", help="all, or on PostgreSQL api or worker.")]
 
 
 def serve(data: Data = None, listen: Listen = None, config: ConfigFile = None, role: Role = None) -> None:

@@ -76,7 +76,7 @@ class Control:
         if isinstance(text, MessageError):
             raise InvalidRequest(text.detail, code=text.code)
         names = candidates(self._fleet.candidates(), project, mode, "sms")
-        member = self._fleet.member(names[0]) if names else None
+        provider = self._fleet.planner(names[0]) if names else None
         answer: dict[str, Any] = {
             "channel": "sms",
             "to": to,
@@ -87,10 +87,10 @@ class Control:
         answer["route"] = {"provider": names[0], "alternatives": names[1:]} if names else None
         answer["decision"] = await self._decision(message, to, now_ms)
         answer["estimated_cost"] = None
-        if member is None:
+        if provider is None:
             return answer
         try:
-            segments = stages.plan(message, text, member.provider)
+            segments = stages.plan(message, text, provider)
         except stages.PLAN_ERRORS as error:
             raise InvalidRequest(str(error), code="unencodable") from error
         answer["text"] = None if message.personal.text is None else segments.text

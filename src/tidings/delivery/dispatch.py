@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.bus.contract import Bus
+from tidings.bus.contract import Bell, Bus
 from tidings.bus.local import Doorbell
 from tidings.delivery.fleet import Fleet, Member
 from tidings.delivery.isolate import Refused, isolated
@@ -27,21 +27,24 @@ from tidings.domain.errors import StoreError
 from tidings.domain.message import LANES, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, SWEEP_S
+from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.routing.choose import candidates
-from tidings.store.contract import LeaseAsk, Settlement
+from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 0.5
+_LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
+_JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
+_GROUP = "workers"
 
 
 class _Lane:
     """What the dispatcher keeps about one provider."""
 
-    def __init__(self, member: Member) -> None:
-        self.member = member
+    def __init__(self, member: Member, epoch: int) -> None:
+        self.member, self.epoch = member, epoch
         self.bell = Doorbell()
         self.pending = 0  # leased or reserved, not yet handed to the provider
         self.backlog = [True] * len(LANES)  # there may be due jobs in the store
@@ -49,8 +52,10 @@ class _Lane:
         self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []
         self.after: list[str] = ["", "", ""]
-        self.epoch = 0
-        self.task: asyncio.Task[None] | None = None
+        self.leaving = False
+        self.serving: asyncio.Task[None] | None = None
+        self.hearing: asyncio.Task[None] | None = None
+        self.running: set[asyncio.Task[None]] = set()
 
     def room(self, lane: int) -> int:
         return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
@@ -71,8 +76,7 @@ class Dispatcher:
     ) -> None:
         self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
         self._wait, self._rng = wait, rng
-        self.node = "node-1"
-        self.owner = new_id("wrk")
+        self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
         self._lanes: dict[str, _Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
         self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
@@ -84,29 +88,41 @@ class Dispatcher:
         self._settlements: list[Settlement] = []
         self._settling: asyncio.Task[None] | None = None
         self._draining = False
-        self._renewing: asyncio.Task[None] | None = None
+        self._living: list[asyncio.Task[None]] = []
 
     # -- life
 
     async def start(self) -> None:
-        """Takes over what the process before held."""
-        await self._store.jobs.take_over(self._now())
-        self._renewing = asyncio.create_task(self._renew(), name="renew leases")
+        """Takes over what the process before held, if there is never another one beside it."""
+        if self._bus.alone:
+            await self._store.jobs.take_over(self._now())
+        else:
+            bell = self._bus.subscribe(_JOBS, _GROUP)
+            self._living.append(asyncio.create_task(self._hear(bell, ""), name="hear of jobs"))
+        self._living.append(asyncio.create_task(self._renew(), name="renew leases"))
 
-    async def join(self, member: Member) -> None:
-        """A provider has been added or resumed: own its binds, and begin to lease for it."""
-        lane = _Lane(member)
-        lane.epoch = await self._store.attempts.acquire(member.spec.name, self.node, self._now() + 10**12)
-        self._lanes[member.spec.name] = lane
-        lane.task = self._spawn(self._serve(lane))
+    def join(self, member: Member, epoch: int) -> None:
+        """The links of this provider are open, and its binds ours under this epoch: begin to lease for it."""
+        name = member.spec.name
+        lane = self._lanes[name] = _Lane(member, epoch)
+        lane.serving = self._spawn(self._serve(lane))
+        if not self._bus.alone:
+            lane.hearing = self._spawn(self._hear(self._bus.subscribe(_topic(name)), name))
 
-    async def leave(self, name: str) -> None:
-        """The provider is being removed: lease nothing more for it."""
+    async def leave(self, name: str, *, drain: bool = False) -> None:
+        """The provider is being stopped: lease nothing more for it. `drain`: what is leased gets to it before."""
         lane = self._lanes.pop(name, None)
-        if lane is not None and lane.task is not None:
-            lane.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await lane.task
+        if lane is None:
+            return
+        lane.leaving = True
+        if drain and lane.serving is not None:
+            lane.bell.ring()
+            await asyncio.wait({lane.serving, *lane.running}, timeout=_LEAVE_S)
+        for task in (lane.serving, lane.hearing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     def drain(self) -> None:
         """Lease nothing more; what is under way goes on."""
@@ -119,10 +135,10 @@ class Dispatcher:
             await self.leave(name)
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._renewing is not None:
-            self._renewing.cancel()
+        for task in self._living:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._renewing
+                await task
 
     @property
     def flying(self) -> int:
@@ -154,8 +170,9 @@ class Dispatcher:
     def hand(self, provider: str, job: Job) -> None:
         """See `accept.Desk`. What one commit hands over is one batch."""
         state = self._lanes.get(provider)
-        if state is None:
-            return  # its lease runs out, and the job comes due again
+        if state is None:  # its binds went to another worker meanwhile
+            self._spawn(self._give_back(provider, job))
+            return
         self._held[job.message.id] = (job.message.project, "")
         if not state.handed:
             asyncio.get_running_loop().call_soon(self._flush, state)
@@ -163,6 +180,11 @@ class Dispatcher:
 
     def wake(self, provider: str) -> None:
         """See `accept.Desk`."""
+        self.wake_here(provider)
+        self._bus.ring_others(_topic(provider))
+
+    def wake_here(self, provider: str) -> None:
+        """The same, where only this process can have to do with them."""
         for name, state in self._lanes.items():
             if provider in ("", name):
                 state.backlog[:] = [True] * len(LANES)
@@ -233,15 +255,37 @@ class Dispatcher:
         self._held[job.message.id] = (job.message.project, attempt)
         self._flying[attempt] = (job, provider)
 
+    async def _give_back(self, provider: str, job: Job) -> None:
+        message = job.message
+        back = Release(message.project, message.id, provider, self._now(), job.kind, owner=self.owner)
+        with contextlib.suppress(StoreError):  # then its lease runs out, and the job comes due again
+            await self._store.jobs.release([back])
+            self.wake(provider)
+
+    async def _hear(self, bell: Bell, provider: str) -> None:
+        """What other processes ring for."""
+        try:
+            while True:
+                if await bell.wait(SWEEP_S * 100):
+                    self.wake_here(provider)
+        finally:
+            self._bus.unsubscribe(_topic(provider), bell)
+
     def _flush(self, state: _Lane) -> None:
         batch, state.handed = state.handed, []
-        self._spawn(self._run(state, batch))
+        self._begin(state, self._run(state, batch))
+
+    def _begin(self, state: _Lane, work: Coroutine[Any, Any, None]) -> None:
+        task = self._spawn(work)
+        state.running.add(task)
+        task.add_done_callback(state.running.discard)
 
     async def _serve(self, state: _Lane) -> None:
         """Leases while there is room; sleeps until rung. Every SWEEP_S it looks for jobs that have come due by themselves."""
         time_s, swept_s = asyncio.get_running_loop().time, 0.0
-        while True:
-            if time_s() - swept_s >= SWEEP_S:
+        while not state.leaving:
+            every_s = SWEEP_S if self._bus.carries else POLL_S
+            if time_s() - swept_s >= every_s:
                 swept_s = time_s()
                 state.backlog[:] = [True] * len(LANES)
             try:
@@ -250,7 +294,7 @@ class Dispatcher:
                 _log.warning("cannot lease: %s", error, exc_info=not isinstance(error, StoreError))
                 full = False
             if not full:
-                await state.bell.wait(SWEEP_S)
+                await state.bell.wait(every_s)
 
     async def _lease(self, state: _Lane) -> bool:
         """One lease; whether there may be more to lease at once."""
@@ -291,13 +335,13 @@ class Dispatcher:
         batch, suspects = sorted_out(self._ring, rows)
         state.pending += len(rows)
         if batch:
-            self._spawn(self._run(state, batch))
+            self._begin(state, self._run(state, batch))
         if suspects:
-            self._spawn(self._run_alone(state, suspects))
+            self._begin(state, self._run_alone(state, suspects))
 
     async def _run(self, state: _Lane, batch: list[Job]) -> None:
         try:
-            self._told(await self._pipeline.run(batch, state.member.provider, state.epoch))
+            self._told(batch, await self._pipeline.run(batch, state.member.provider, state.epoch))
         except StoreError as error:
             _log.warning("a batch goes back to the queue: %s", error)  # its lease runs out by itself
         except Exception:
@@ -319,16 +363,17 @@ class Dispatcher:
 
         for row in rows:
             try:
-                self._told(await self._quarantine.alone(row, run))
+                self._told([], await self._quarantine.alone(row, run))
             except StoreError as error:
                 _log.warning("a message goes back to the queue: %s", error)
             finally:
                 self._ran(state, [str(row[1])])
 
-    def _told(self, events: bool) -> None:
+    def _told(self, batch: list[Job], events: bool) -> None:
         if events:
             self._bus.ring("events")
-            self.wake("")  # what was released may be for another provider
+            self.wake_here("")  # what was released may be for another provider
+            self._pass_on(batch)
 
     def _ran(self, state: _Lane, messages: list[str]) -> None:
         """The pipeline is done with these: what has no attempt is in hand no more."""
@@ -345,6 +390,12 @@ class Dispatcher:
         attempts = [self._held.get(job.message.id, ("", ""))[1] for job in batch]
         unknown = (PartUnknown("internal_error"),)
         self.outcomes(provider, [Outcome(a, unknown, self._now()) for a in attempts if a in self._flying])
+
+    def _pass_on(self, batch: list[Job]) -> None:
+        """Rings for what was released to providers that other workers hold."""
+        if not self._bus.alone:
+            for name in {self._route(job) or "" for job in batch} - self._lanes.keys():
+                self._bus.ring_others(_topic(name))
 
     async def _renew(self) -> None:
         """Keeps the leases of what is in hand: a throttled carrier, or a full disk, may take longer than a lease."""
@@ -381,7 +432,7 @@ class Dispatcher:
             self._settled(done)
             self._bus.ring("events")
             if any(item.status == "queued" for item in done):
-                self.wake("")
+                self.wake_here("")
             if away is not None:
                 _log.warning("cannot settle yet: %s", away)
                 left = [item for item, answer in zip(batch, answers, strict=True) if isinstance(answer, StoreError)]
@@ -399,3 +450,7 @@ class Dispatcher:
 
     async def _probe(self) -> None:
         await self._store.probe(self._now())
+
+
+def _topic(provider: str) -> str:
+    return f"{_JOBS} {provider}" if provider else _JOBS

@@ -1,7 +1,4 @@
-"""The running providers: declared in the settings, over the API, or the sandbox; each added and removed while running."""
-
-import asyncio
-from collections.abc import Iterable
+"""The providers: all that are known, and those whose links are open in this process; each comes and goes while running."""
 
 import msgspec
 
@@ -12,10 +9,11 @@ from tidings.routing.choose import Candidate
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A provider and what it was made from."""
+    """A provider and what it was made from. `slot`: which share of its binds."""
 
     spec: ProviderSpec
     provider: Provider
+    slot: int = 0
 
     @property
     def sandbox(self) -> bool:
@@ -28,11 +26,28 @@ class Fleet:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._specs: dict[str, ProviderSpec] = {}
         self._members: dict[str, Member] = {}
-        self._paused: dict[str, ProviderSpec] = {}
         self._leaving: dict[str, Member] = {}  # drained: what they sent is still being reported
-        self._resting: dict[str, Member] = {}  # made of paused ones, to read callbacks; never started
+        self._resting: dict[str, Member] = {}  # made of those that do not run here, to plan and to read callbacks
         self._candidates: list[Candidate] = []
+
+    def know(self, specs: list[ProviderSpec]) -> None:
+        """These are all that there are, paused ones too."""
+        self._specs = {spec.name: spec for spec in specs}
+        self._candidates = [
+            Candidate(s.name, s.type.split(".", 1)[0], s.project, s.origin == "sandbox", not s.paused) for s in specs
+        ]
+        for name in [name for name, member in self._resting.items() if self._specs.get(name) != member.spec]:
+            del self._resting[name]
+
+    def specs(self) -> list[ProviderSpec]:
+        """All that there are."""
+        return list(self._specs.values())
+
+    def spec(self, name: str) -> ProviderSpec | None:
+        """What is known of this name."""
+        return self._specs.get(name)
 
     def member(self, name: str) -> Member | None:
         """The running provider of this name."""
@@ -42,67 +57,53 @@ class Fleet:
         """All running providers."""
         return list(self._members.values())
 
-    def paused(self) -> list[ProviderSpec]:
-        """Those that an operator has paused."""
-        return list(self._paused.values())
-
     def project(self, name: str) -> str:
         """The project that a provider belongs to; empty for all of them, and for one that is gone."""
         member = self._members.get(name) or self._leaving.get(name)
-        spec = member.spec if member is not None else self._paused.get(name)
+        spec = member.spec if member is not None else self._specs.get(name)
         return spec.project if spec is not None else ""
 
-    def taker(self, name: str) -> CallbackTaker | None:
-        """The provider of this name if its carrier may call us; a paused one too: it pauses sending, not receipts."""
+    def planner(self, name: str) -> Provider | None:
+        """The provider of this name, whether it runs here or not: good for what is pure. Raises SettingsError."""
         member = self._members.get(name) or self._leaving.get(name)
-        if member is None and name in self._paused:
-            spec, member = self._paused[name], self._resting.get(name)
-            if member is None or member.spec is not spec:
-                member = self._resting[name] = Member(spec, registry.create(spec, self._sink))
-        return member.provider if member is not None and isinstance(member.provider, CallbackTaker) else None
+        if member is not None:
+            return member.provider
+        spec = self._specs.get(name)
+        if spec is None:
+            return None
+        if name not in self._resting:
+            self._resting[name] = Member(spec, registry.create(spec, self._sink))
+        return self._resting[name].provider
 
-    def candidates(self) -> Iterable[Candidate]:
+    def taker(self, name: str) -> CallbackTaker | None:
+        """The provider of this name if its carrier may call us; also one that is paused, or runs in another process."""
+        provider = self.planner(name)
+        return provider if isinstance(provider, CallbackTaker) else None
+
+    def candidates(self) -> list[Candidate]:
         """What routing may choose from."""
         return self._candidates
 
-    async def add(self, spec: ProviderSpec) -> Member | None:
-        """Makes and starts it; a paused one is only noted. Raises SettingsError for a bad configuration."""
-        if spec.paused:
-            self._paused[spec.name] = spec
-            self._refresh()
+    async def start(self, name: str, slot: int = 0) -> Member | None:
+        """Makes and starts it as it is known now; None if it is gone or paused. Raises SettingsError."""
+        spec = self._specs.get(name)
+        if spec is None or spec.paused:
             return None
-        provider = registry.create(spec, self._sink)
-        member = Member(spec, provider)
-        self._members[spec.name] = member
-        self._paused.pop(spec.name, None)
-        await provider.start()
-        self._refresh()
+        member = self._members[name] = Member(spec, registry.create(spec, self._sink), slot)
+        self._resting.pop(name, None)
+        await member.provider.start()
         return member
 
-    async def remove(self, name: str, drain_s: float) -> ProviderSpec | None:
-        """Drains and stops it."""
+    async def stop(self, name: str, drain_s: float) -> None:
+        """Drains and stops it, if it runs; one that drains already is given no more time than that."""
         member = self._members.pop(name, None)
-        self._resting.pop(name, None)
-        self._refresh()
         if member is None:
-            spec = self._paused.pop(name, None)
-            self._refresh()
-            return spec
+            member = self._leaving.get(name)
+            if member is not None:
+                await member.provider.stop(drain_s)
+            return
         self._leaving[name] = member
         try:
             await member.provider.stop(drain_s)
         finally:
             del self._leaving[name]
-        return member.spec
-
-    async def stop(self, drain_s: float) -> None:
-        """Stops all of them, side by side."""
-        await asyncio.gather(*(member.provider.stop(drain_s) for member in self._members.values()))
-
-    def _refresh(self) -> None:
-        running = [_candidate(member.spec, True) for member in self._members.values()]
-        self._candidates = running + [_candidate(spec, False) for spec in self._paused.values()]
-
-
-def _candidate(spec: ProviderSpec, usable: bool) -> Candidate:
-    return Candidate(spec.name, spec.type.split(".", 1)[0], spec.project, spec.origin == "sandbox", usable)

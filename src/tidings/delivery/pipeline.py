@@ -55,7 +55,7 @@ class Pipeline:
             elif isinstance(step, End):
                 ends.append(step)
             else:
-                releases.append(step)
+                releases.append(msgspec.structs.replace(step, owner=self._owner))
         await self._store.attempts.settle(lost)
         await self._store.jobs.end(ends)
         await self._store.jobs.release(releases)
@@ -93,16 +93,21 @@ class Pipeline:
         begun = await isolated(begins, self._store.attempts.begin, self._probe)
         submissions: list[Submission] = []
         bad: list[End | Release] = []
+        foreign: list[Release] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
             if isinstance(answer, Refused):
                 bad.append(struck(item.job, answer.error, now_ms))
             elif isinstance(answer, Begun) and answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
                 submissions.append(_submission(item, begin, answer.concat_ref))
+            elif (
+                isinstance(answer, Begun) and answer.kind == "not_owner"
+            ):  # the binds are another worker's by now: so is the job
+                foreign.append(self._back(item.job, provider.name, now_ms))
         if submissions:
             provider.submit(submissions)
         await self._store.jobs.end([step for step in bad if isinstance(step, End)])
-        await self._store.jobs.release([step for step in bad if isinstance(step, Release)])
+        await self._store.jobs.release([*foreign, *(step for step in bad if isinstance(step, Release))])
         away = next((answer for answer in begun if isinstance(answer, StoreError)), None)
         if away is not None:
             raise away  # those that did not begin go back to the queue
@@ -110,6 +115,9 @@ class Pipeline:
 
     async def _probe(self) -> None:
         await self._store.probe(self._now())
+
+    def _back(self, job: Job, provider: str, now_ms: int) -> Release:
+        return Release(job.message.project, job.message.id, provider, now_ms, job.kind, owner=self._owner)
 
     def _begin(self, item: Prepared, provider: str, epoch: int, now_ms: int) -> Begin:
         message = item.job.message

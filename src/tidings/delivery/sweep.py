@@ -1,6 +1,7 @@
 """Sweeps: what comes due by itself. Messages past their validity, parts whose siblings never came, overdue receipts."""
 
 import asyncio
+import contextlib
 import logging
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from tidings.bus.contract import Bus
 from tidings.delivery.inquire import Inquiry
 from tidings.delivery.receive import Receiver
+from tidings.delivery.roster import Strays
 from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
@@ -23,12 +25,28 @@ _EXPIRED = msgspec.json.encode(
 
 
 class Sweeper:
-    """One task; each turn is a few cheap reads, and writes only where something is due."""
+    """One task, a duty of one process; each turn is a few cheap reads, and writes only where something is due."""
 
-    def __init__(self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock) -> None:
-        self._inquiry = inquiry
+    def __init__(
+        self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock, strays: Strays
+    ) -> None:  # fmt: skip
+        self._inquiry, self._strays = inquiry, strays
+        self._task: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[int] | None = None
         self._store, self._receiver, self._bus, self._now = store, receiver, bus, now
+
+    async def start(self) -> None:
+        """See `keeper.Duty`."""
+        self._strays.changed()
+        self._task = asyncio.create_task(self.run(), name="sweep")
+
+    async def stop(self) -> None:
+        """See `keeper.Duty`."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -61,6 +79,7 @@ class Sweeper:
             self._asking.add_done_callback(_asked)
         if any(expired) or flushed or late.messages:
             self._bus.ring("events")
+        await self._strays.turn()
         return len(due) == EXPIRE_BATCH
 
 

@@ -59,7 +59,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 class Server:
     """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams."""
 
-    def __init__(self, services: Services, *, fast: bool = True, access_log: bool = False) -> None:
+    def __init__(
+        self, services: Services, *, fast: bool = True, access_log: bool = False, health_only: bool = False
+    ) -> None:
         self.keys = Keys(services.store, services.now)
         self.meter = Meter()
         load = Load()
@@ -72,10 +74,10 @@ class Server:
         )  # fmt: skip
         self._services = services
         self.litestar = Litestar(
-            route_handlers=ROUTERS, guards=[guard], exception_handlers={Exception: on_error}, state=state,
-            openapi_config=None, logging_config=None, debug=False,
+            route_handlers=[health.router] if health_only else ROUTERS, guards=[guard],
+            exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
-        raw = FastMessages(services, self.keys, self.meter, load) if fast else None
+        raw = FastMessages(services, self.keys, self.meter, load) if fast and not health_only else None
         self.app: ASGIApp = Edge(self.litestar, raw, self.meter, load, access_log=access_log)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -87,6 +89,6 @@ class Server:
         self._services.bus.ring("events")
 
 
-def create_app(services: Services, *, fast: bool = True, access_log: bool = False) -> Server:
-    """The ASGI application over these services."""
-    return Server(services, fast=fast, access_log=access_log)
+def create_app(services: Services, *, fast: bool = True, access_log: bool = False, health_only: bool = False) -> Server:
+    """The ASGI application over these services. `health_only`: a worker's, which has no customers."""
+    return Server(services, fast=fast, access_log=access_log, health_only=health_only)

@@ -1,19 +1,23 @@
 """API keys: who calls, and what they may do. A key belongs to one project and is stored as a hash only."""
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from typing import Final, cast
 
-from tidings.domain.errors import Forbidden, Unauthenticated
+import structlog
+
+from tidings.domain.errors import Forbidden, StoreError, Unauthenticated
 from tidings.domain.message import Mode
 from tidings.http.ratelimit import Bucket
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import KEY_CACHE
+from tidings.kit.limits import KEY_CACHE, KEY_WATCH_S
 from tidings.kit.secrets import digest
 from tidings.store.accounts import First, StoredKey
 from tidings.store.store import Store
 
+_log: Final = structlog.get_logger("tidings.http")
 #: What a key may be allowed. `x:*` stands for all of `x`, `*` for everything.
 SCOPES: Final[dict[str, str]] = {
     "messages:read": "Read messages, their events and what came in (`/v1/inbound`)",
@@ -88,6 +92,16 @@ class Keys:
         gone = self._cache.pop(hashed, None)
         if gone is not None:
             gone.revoked = True
+
+    async def watch(self) -> None:
+        """Until cancelled: stops keys that were revoked through another process, within KEY_WATCH_S."""
+        while True:
+            await asyncio.sleep(KEY_WATCH_S)
+            try:
+                for hashed in await self._store.keys.revoked(list(self._cache)) if self._cache else ():
+                    self.forget(hashed)
+            except StoreError as error:
+                _log.warning("keys_not_watched", error=str(error))
 
     def holds(self, caller: Caller) -> bool:
         """Whether the key is still good: long answers ask again and again."""

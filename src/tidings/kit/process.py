@@ -1,17 +1,17 @@
 """What the operating system lets this process do."""
 
-import asyncio
 import contextlib
-import hashlib
-import itertools
 import os
 import secrets
 import socket
+from collections.abc import Generator
 from pathlib import Path
+
+from tidings.kit.secrets import digest
 
 try:
     import fcntl
-except ImportError:  # Windows: names are then new at each start
+except ImportError:  # Windows has no such locks
     fcntl = None
 try:
     import resource
@@ -29,48 +29,31 @@ def raise_open_files() -> int | None:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-async def ended(task: "asyncio.Task[None]") -> None:
-    """Cancels a task and waits for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+@contextlib.contextmanager
+def home(folder: Path) -> Generator[str]:
+    """A name for this process that the one started in its place on this machine has too, and nobody else; '' if there is none.
 
-
-class NodeName:
-    """This process's name among those of its installation: the same after a restart in this place, never another's.
-
-    A file of the data directory, locked as long as the process lives, holds the random part; what machine it is on and which
-    file it is are part of the name too, so that a copied directory makes no second node of the same name.
+    It is in a file of `folder`, locked as long as the process lives: who gets the lock knows that the process before is dead.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(_HOMES):
+        fd = os.open(folder / f"node-{n}", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            if not _locked(fd):
+                continue
+            yield _name(fd)
+            return
+        finally:
+            os.close(fd)
+    yield ""
 
-    def __init__(self, folder: Path) -> None:
-        """Takes the first file that no living process has. `release` gives it back; so does the end of the process."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for number in itertools.count():
-            self._fd = os.open(folder / f"{number}", os.O_RDWR | os.O_CREAT, 0o600)
-            if _locked(self._fd):
-                break
-            os.close(self._fd)
-        self.name = f"node-{self._made()}"
 
-    def release(self) -> None:
-        """Another process may have the name."""
-        os.close(self._fd)
-
-    def _made(self) -> str:
-        kept = os.pread(self._fd, 64, 0)
-        if not kept or fcntl is None:
-            kept = secrets.token_hex(16).encode()
-            os.pwrite(self._fd, kept, 0)
-            os.fsync(self._fd)
-        status = os.fstat(self._fd)
-        where = f"{socket.gethostname()}|{_machine()}|{status.st_dev}|{status.st_ino}"
-        return hashlib.blake2b(kept + where.encode(), digest_size=8).hexdigest()
+_HOMES = 64  # processes on one data directory; more than that have no home, and wait for the term of a dead one
 
 
 def _locked(fd: int) -> bool:
     if fcntl is None:
-        return True
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -78,7 +61,9 @@ def _locked(fd: int) -> bool:
     return True
 
 
-def _machine() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/etc/machine-id").read_text().strip()
-    return ""
+def _name(fd: int) -> str:
+    """A copy of the folder elsewhere, or on a machine started anew, is another home."""
+    token = os.read(fd, 64) or secrets.token_hex(16).encode()
+    os.pwrite(fd, token, 0)
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return digest(b"|".join((token, socket.gethostname().encode(), boot.read_bytes() if boot.exists() else b"")))

@@ -5,6 +5,7 @@ A new seal key may be added at any time; rows name the key they were sealed with
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -61,14 +62,16 @@ def digest(text: str | bytes) -> str:
 
 def _write_private(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(".new")
+    fresh = path.with_suffix(f".{os.getpid()}.new")
     fd = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     try:
         os.write(fd, data)
         os.fsync(fd)
     finally:
         os.close(fd)
-    fresh.replace(path)
+    with contextlib.suppress(FileExistsError):  # of several processes that start at once, one makes it
+        os.link(fresh, path)
+    fresh.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

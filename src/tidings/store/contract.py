@@ -65,7 +65,7 @@ class LeaseAsk(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True):
-    """Give a leased job back. `status` (with an event) where the message now waits in another way."""
+    """Give a leased job back, if it is still `owner`'s ('': whoever has it). `status`, with an event: the message's new one."""
 
     project: str
     message: str
@@ -76,6 +76,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True):
     event: str | None = None
     at_ms: int = 0
     strike: int = 0  # 1: this job made a stage fail
+    owner: str = ""
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True):

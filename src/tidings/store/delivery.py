@@ -164,9 +164,17 @@ class Providers(Aggregate):
         """(project, id, name, type, key_id, sealed configuration) of all."""
         return await self._engine.read(self._sql.load)
 
+    async def states(self) -> dict[str, tuple[bool, int]]:
+        """By name: whether it is paused, and how often it was paused or resumed. Absent: never."""
+        return await self._engine.read(self._sql.states)
+
     async def paused(self) -> set[str]:
         """The names of paused ones."""
-        return await self._engine.read(self._sql.paused)
+        return {name for name, (paused, _) in (await self.states()).items() if paused}
+
+    async def reroute(self, names: list[str]) -> int:
+        """Jobs that wait for a provider which is not of these names wait for any; how many there were."""
+        return (await self._engine.write(self._sql.reroute, [names]))[0]
 
     async def insert(self, item: tuple[str, str, str, str, str, str, int]) -> None:
         """(project, id, name, type, key_id, sealed, created_ms)."""

@@ -81,6 +81,10 @@ class Keys(Aggregate):
         """The key with this hash that is not revoked, and the id of the first project."""
         return await self._engine.read(lambda c: self._sql.by_hash(c, hashed))
 
+    async def revoked(self, hashes: list[str]) -> list[str]:
+        """Those of these hashes whose key is revoked."""
+        return await self._engine.read(lambda c: self._sql.revoked(c, hashes))
+
     async def claim(self, item: Claim) -> tuple[str, str]:
         """Claims an idempotency key: ("new" | "replay" | "reused", resource)."""
         return (await self._engine.write(self._sql.claim, [item]))[0]

@@ -3,6 +3,7 @@
 from tidings.store.clock import StoreClock
 from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, Providers, Receipts
 from tidings.store.engine import Engine, dialect_of
+from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
 
 
@@ -16,6 +17,7 @@ class Store:
         self.attempts = Attempts(engine)
         self.receipts = Receipts(engine)
         self.inbound = Inbound(engine)
+        self.ownership = Ownership(engine)
         self.overdue = Overdue(engine)
         self.providers = Providers(engine)
         self.messages = Messages(engine)
@@ -28,3 +30,7 @@ class Store:
     async def probe(self, now_ms: int) -> None:
         """A write that proves that the store takes writes."""
         await self.engine.write(dialect_of(self.engine, "probe").probe, [now_ms])
+
+    async def same_ring(self, name: str) -> bool:
+        """Whether `name` names the key ring that this database was first used with: what one seals another has to open."""
+        return (await self.engine.write(dialect_of(self.engine, "probe").same_ring, [name]))[0]

@@ -26,12 +26,14 @@ from tidings.kit.limits import WEBHOOK_STOP_S
 from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite.engine import Engine
 from tidings.store.store import Store
-from tidings.webhooks.service import WebhookService
+from tidings.webhooks.service import TOPIC, WebhookService
 
 _log = logging.getLogger(__name__)
 _LOST: Final = 70  # EX_SOFTWARE of sysexits.h
 _GRACE_S: Final = 5.0  # beyond the moment that calls under way get
 _LEAVE: Final = "leave"
+_HEARD: Final = frozenset({"events", TOPIC, _LEAVE})
+_TOLD: Final = frozenset({"events"})
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ class PumpProcess:
     ) -> None:
         """`writer`: a link to the writer; this end of it is given away."""
         ours, theirs = socket.socketpair()
-        self.bus = PipeBus(ours, _lost)
+        self.bus = PipeBus(ours, _lost, alone=True, topics=_HEARD)  # alone: nobody else delivers
         fds = writer.fileno(), theirs.fileno()
         charge = Charge(
             database=os.fspath(database),
@@ -90,10 +92,10 @@ async def serve(charge: Charge) -> None:
     """Runs the pumps until the server says `leave`; without a server nothing is kept, so it ends at once."""
     engine = Engine(Path(charge.database))
     engine.join(socket.socket(fileno=charge.writer_fd))
-    bus = PipeBus(socket.socket(fileno=charge.bus_fd), lambda: os._exit(0))
+    bus = PipeBus(socket.socket(fileno=charge.bus_fd), lambda: os._exit(0), alone=False, topics=_TOLD)
     leave = bus.subscribe(_LEAVE)
     pumps = WebhookService(
-        Store(engine), KeyRing.load(Path(charge.keys)), bus, wall_ms, charge.allow_private, charge.allow, shared=True
+        Store(engine), KeyRing.load(Path(charge.keys)), bus, wall_ms, charge.allow_private, charge.allow
     )
     try:
         await pumps.start()

@@ -12,9 +12,8 @@ import msgspec
 from tidings.bus.contract import Bus
 from tidings.domain.errors import NotFound, StoreError
 from tidings.kit.clock import Clock
-from tidings.kit.limits import WEBHOOK_GATHER_S, WEBHOOK_IDLE_S, WEBHOOK_RECONCILE_S, WEBHOOK_SCAN_EVENTS
+from tidings.kit.limits import WEBHOOK_GATHER_S, WEBHOOK_IDLE_S, WEBHOOK_LOOK_S, WEBHOOK_SCAN_EVENTS
 from tidings.kit.outbound import Guard, Outbound
-from tidings.kit.process import ended
 from tidings.kit.secrets import KeyRing
 from tidings.store.hooks import EndpointRow
 from tidings.store.store import Store
@@ -25,46 +24,51 @@ from tidings.webhooks.twilio_callbacks import EACH_MESSAGE, StatusPump
 
 _log = logging.getLogger(__name__)
 _RESTART_S = 1.0
-#: Rung when endpoints were changed, or deliveries queued, by a process that runs no pumps.
-TOPIC = "webhooks"
+TOPIC = "webhooks"  # the doorbell of endpoints that were changed, or have something queued, by another process
 
 
 class WebhookService(Admin):
-    """One pump for each enabled endpoint; a dead one slows nobody. What customers do is in `Admin`."""
+    """One pump for each enabled endpoint; a dead one slows nobody. What customers do is in `Admin`.
+
+    Pumps run between `start` and `stop`, in one process at a time (`delivery.keeper.Duty`); customers may be anywhere.
+    """
 
     def __init__(
-        self, store: Store, ring: KeyRing, bus: Bus, now: Clock, allow_private: bool, allow: tuple[str, ...],
-        *, shared: bool = False,
-    ) -> None:  # fmt: skip
-        """`shared`: endpoints may be changed through other processes; one that is not started runs no pumps itself."""
+        self, store: Store, ring: KeyRing, bus: Bus, now: Clock, allow_private: bool, allow: tuple[str, ...]
+    ) -> None:
         super().__init__(store, ring, now, Guard(allow_private=allow_private, allow=allow))
-        self._bus, self._shared = bus, shared
+        self._bus = bus
         self._outbound: Outbound | None = None
         self._pumps: dict[str, dict[str, Pump]] = {}  # project, endpoint
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._watching_tasks: list[asyncio.Task[None]] = []
+        self._watches: list[asyncio.Task[None]] = []
+        self._known: dict[tuple[str, str], EndpointRow] = {}  # as the pumps were started
         self._rng = random.Random()
 
     async def start(self) -> None:
         """Starts the pumps of all enabled endpoints. Raises StoreError."""
         self._outbound = Outbound(self.guard)
         cursor = await self._store.lists.log_end()
-        self._watching_tasks = [asyncio.create_task(self._watching(cursor), name="webhooks")]
+        self._watches.append(asyncio.create_task(self._watching(cursor), name="webhooks"))
+        if not self._bus.alone:
+            self._watches.append(asyncio.create_task(self._following(), name="webhook endpoints"))
         for row in await self._store.webhooks.all_endpoints():
             self._begin(row)
-        if self._shared:
-            self._watching_tasks.append(asyncio.create_task(self._reconciling(), name="webhook endpoints"))
 
     async def stop(self) -> None:
         """Stops the pumps. Calls under way get a moment, then they are cut off and made again at the next start."""
-        for task in self._watching_tasks:
-            await ended(task)
-        self._watching_tasks = []
+        for watch in self._watches:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+        self._watches.clear()
         keys = [(project, endpoint) for project, pumps in self._pumps.items() for endpoint in pumps]
         await asyncio.gather(*(self._stop_pump(*key) for key in keys))
         if self._outbound is not None:
             await self._outbound.close()
             self._outbound = None
+        self._pumps.clear()
+        self._known.clear()
 
     async def refresh(self, project: str, endpoint_id: str) -> None:
         """Stops the endpoint's pump, and starts it as it is stored now."""
@@ -76,11 +80,8 @@ class WebhookService(Admin):
     # -- what `Admin` needs of the pumps
 
     def _start_pump(self, endpoint: Endpoint) -> None:
-        if self._outbound is None:
-            self._bus.ring(TOPIC)  # who runs the pumps looks
-            return
-        running = self._tasks.get(endpoint.id)
-        if endpoint.status != "enabled" or (running is not None and not running.done()):
+        self._bus.ring_others(TOPIC)
+        if endpoint.status != "enabled" or self._outbound is None:
             return
         pump = self._make(endpoint)
         task = asyncio.create_task(self._serve(pump), name=f"webhook:{endpoint.id}")
@@ -102,47 +103,12 @@ class WebhookService(Admin):
         pump = self._pumps.get(project, {}).get(endpoint_id)
         if pump is not None:
             pump.again.ring()
-        elif self._outbound is None:
-            self._bus.ring(TOPIC)
+        self._bus.ring_others(TOPIC)
 
     # -- inside
 
-    async def _reconciling(self) -> None:
-        """Endpoints that were changed through another process, and deliveries that were queued there."""
-        bell = self._bus.subscribe(TOPIC)
-        try:
-            while True:
-                rung = await bell.wait(WEBHOOK_RECONCILE_S)
-                try:
-                    await self._reconcile()
-                except StoreError as error:
-                    _log.warning("the webhook endpoints cannot be read: %s", error)
-                if rung or not self._bus.carries:
-                    for pump in self._running():
-                        pump.again.ring()
-        finally:
-            self._bus.unsubscribe(TOPIC, bell)
-
-    async def _reconcile(self) -> None:
-        stored = {row.id: row for row in await self._store.webhooks.all_endpoints()}
-        running = {pump.endpoint.id: pump.endpoint for pump in self._running()}
-        changed = [
-            endpoint for endpoint in running.values()
-            if endpoint.id not in stored or not _same(endpoint, from_row(self._ring, stored[endpoint.id]))
-        ]  # fmt: skip
-        for endpoint in changed:
-            async with self._locks.setdefault(endpoint.id, asyncio.Lock()):
-                await self.refresh(endpoint.project, endpoint.id)
-        for row in stored.values():
-            task = self._tasks.get(row.id)
-            if row.id not in running and (task is None or task.done()):
-                async with self._locks.setdefault(row.id, asyncio.Lock()):
-                    await self.refresh(row.project, row.id)
-
-    def _running(self) -> list[Pump]:
-        return [pump for pumps in self._pumps.values() for pump in pumps.values()]
-
     def _begin(self, row: EndpointRow) -> None:
+        self._known[row.project, row.id] = row
         try:
             endpoint = from_row(self._ring, row)
         except Exception as error:
@@ -178,6 +144,35 @@ class WebhookService(Admin):
             self._pumps.get(endpoint.project, {}).pop(endpoint.id, None)
             self._bus.ring("events")
 
+    async def _following(self) -> None:
+        """What customers change in other processes: their pumps start again with what is stored now."""
+        bell = self._bus.subscribe(TOPIC)
+        try:
+            while True:
+                await bell.wait(WEBHOOK_LOOK_S)
+                try:
+                    await self._follow_once()
+                except StoreError as error:
+                    _log.warning("the webhook endpoints cannot be read: %s", error)
+        finally:
+            self._bus.unsubscribe(TOPIC, bell)
+
+    async def _follow_once(self) -> None:
+        rows = {(row.project, row.id): row for row in await self._store.webhooks.all_endpoints()}
+        for project, pumps in self._pumps.items():
+            for endpoint, pump in pumps.items():
+                if (project, endpoint) in rows:
+                    pump.again.ring()  # something may have been queued
+        for key in {*rows, *self._known}:
+            old, new = self._known.get(key), rows.get(key)
+            if old is not None and new is not None and _told(old) == _told(new):
+                continue
+            async with self._locks.setdefault(key[1], asyncio.Lock()):
+                self._known.pop(key, None)
+                await self.refresh(*key)
+                if new is None:
+                    self._known.pop(key, None)
+
     async def _watching(self, cursor: int) -> None:
         """One look at the log for all pumps: only those of projects that something happened in are woken."""
         bell = self._bus.subscribe("events")
@@ -204,11 +199,9 @@ class WebhookService(Admin):
                 return cursor
 
 
-def _same(one: Endpoint, other: Endpoint) -> bool:
-    """Whether a customer changed nothing; the cursor is the pump's own."""
-    return msgspec.structs.replace(one, cursor=0, failing_since_ms=None) == msgspec.structs.replace(
-        other, cursor=0, failing_since_ms=None
-    )
+def _told(row: EndpointRow) -> EndpointRow:
+    """What a customer has said of the endpoint, without what its pump writes."""
+    return msgspec.structs.replace(row, cursor=0, failing_since_ms=None, reason=None)
 
 
 def _causes(error: BaseException) -> str:

@@ -57,6 +57,11 @@ def check(name: str, config: dict[str, Any]) -> None:
     read_config(name, config)
 
 
+def slots(config: dict[str, Any]) -> int:
+    """How many workers may bind at once."""
+    return int(config.get("slots", 1))
+
+
 def create(spec: ProviderSpec, sink: Sink) -> "SmppProvider":
     """The provider `spec` declares, not yet started. Raises `SettingsError` that names the bad key."""
     return SmppProvider(spec, sink)
@@ -77,7 +82,7 @@ class SmppProvider:
         self.name = spec.name
         self.config: Config = read_config(spec.name, spec.config)
         self.capabilities = msgspec.structs.replace(CAPABILITIES, query=self.config.query_sm)
-        self.pacer = Pacer(self.config.rate_per_s)
+        self.pacer = Pacer(self.config.rate_per_s / self.config.slots)
         self._sink = sink
         self._clock = clock
         self._monotonic = monotonic

@@ -35,6 +35,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls: bool | Tls = False
     window: int = 50
     rate_per_s: float = 0
+    slots: int = 1  # how many workers may bind at once: each opens all `binds`, with its part of `rate_per_s`
     enquire_link_s: float = 30
     response_timeout_s: float = 10
     bind_timeout_s: float = 10
@@ -92,6 +93,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("port", 1, 65535),
     ("window", 1, 10_000),
     ("rate_per_s", 0, 100_000),
+    ("slots", 1, 64),
     ("enquire_link_s", 0.05, 3600),
     ("response_timeout_s", 0.05, 600),
     ("bind_timeout_s", 0.05, 600),

@@ -20,7 +20,7 @@ from tidings.http.route import Call, answer, query_of, route, services
 from tidings.http.services import Services
 from tidings.http.v1.messages import Cursor, EventPage, Limit, Time
 from tidings.http.views import event_view
-from tidings.kit.limits import PAGE_DEFAULT, STREAM_CLIENTS, STREAM_HEARTBEAT_S
+from tidings.kit.limits import PAGE_DEFAULT, STREAM_CLIENTS, STREAM_HEARTBEAT_S, WEBHOOK_IDLE_S
 from tidings.store.lists import EventFilter
 from tidings.webhooks.payload import bodies
 
@@ -109,6 +109,7 @@ async def follow(
     keys: Keys = request.app.state.api_keys
     bell = back.bus.subscribe("events")
     clients.count += 1
+    silent_s = 0.0
     try:
         yield f": welcome\nid: {after}\n\n".encode()  # a break before the first event loses nothing
         while not request.app.state.closing.is_set() and keys.holds(caller):
@@ -117,8 +118,13 @@ async def follow(
                 after = event.seq
                 if not types or event.type in types:
                     yield _frame(event, body)
-            if len(found) < _READ_EVENTS and not await bell.wait(STREAM_HEARTBEAT_S):
-                yield b": still here\n\n"
+            silent_s = 0.0 if found else silent_s
+            every_s = STREAM_HEARTBEAT_S if back.bus.carries else WEBHOOK_IDLE_S
+            if len(found) < _READ_EVENTS and not await bell.wait(every_s):
+                silent_s += every_s
+                if silent_s >= STREAM_HEARTBEAT_S:
+                    silent_s = 0.0
+                    yield b": still here\n\n"
             elif len(found) < _READ_EVENTS:
                 await asyncio.sleep(0.01)  # what a busy second brings is read together
     finally:

@@ -135,8 +135,8 @@ async def renew(session: Session, items: list[tuple[str, str, str, int]]) -> lis
 
 _GIVE_BACK = f"""
 update jobs j set owner = null, provider = e.provider, due_ms = e.due_ms, kind = e.kind, strikes = j.strikes + e.strike
-from {rowset("e", "project text, message text, provider text, due_ms bigint, kind text, strike int")}
-where j.project = e.project and j.message = e.message"""
+from {rowset("e", "project text, message text, provider text, due_ms bigint, kind text, strike int, owner text")}
+where j.project = e.project and j.message = e.message and (e.owner = '' or j.owner = e.owner)"""
 
 
 async def release(session: Session, items: list[Release]) -> list[None]:
@@ -144,13 +144,14 @@ async def release(session: Session, items: list[Release]) -> list[None]:
     last = {(item.project, item.message): item for item in items}
     locked = await hold(session, last)
     released = columns(list(last.values()))
-    await session.execute(_GIVE_BACK, *released[:5], released[8])
+    await session.execute(_GIVE_BACK, *released[:5], *released[8:10])
     await transitions.apply(
         session,
         [
             Change(project=item.project, message=item.message, status=item.status, at_ms=item.at_ms, event=item.event)
             for item in items
             if item.status is not None and item.event is not None
+            if item.owner in ("", locked.jobs.get((item.project, item.message), ("",))[0])
         ],
         locked,
     )

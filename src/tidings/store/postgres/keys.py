@@ -25,6 +25,12 @@ async def by_hash(session: Session, hashed: str) -> tuple[StoredKey, str] | None
     return None if row is None else (_key(row), await first_project(session))
 
 
+async def revoked(session: Session, hashes: list[str]) -> list[str]:
+    """Those of these hashes whose key is revoked. A read."""
+    sql = "select hash from keys where hash = any($1::text[]) and revoked_ms is not null"
+    return [row[0] for row in await session.fetch(sql, hashes)]
+
+
 async def first_project(session: Session) -> str:
     """The project made at the first start, or ''. A read."""
     return str(await session.fetchval("select min(id) from projects") or "")

@@ -10,3 +10,11 @@ async def probe(session: Session, items: list[int]) -> list[None]:
         str(items[-1]),
     )
     return [None] * len(items)
+
+
+async def same_ring(session: Session, items: list[str]) -> list[bool]:
+    """Whether this is the key ring that the database was first used with."""
+    for name in items:
+        await session.execute("insert into installation values ('key_ring', $1) on conflict (name) do nothing", name)
+    found = await session.fetchval("select value from installation where name = 'key_ring'")
+    return [found == name for name in items]

@@ -9,6 +9,12 @@ with l as materialized (
   select project, message from jobs where provider = $1 and owner is null order by project, message for update)
 update jobs j set provider = '' from l where j.project = l.project and j.message = l.message"""
 
+_REROUTE = """
+with l as materialized (
+  select project, message from jobs where provider <> '' and owner is null and provider <> all($1::text[])
+  order by project, message for update skip locked)
+update jobs j set provider = '' from l where j.project = l.project and j.message = l.message"""
+
 
 async def load(session: Session) -> list[Row]:
     """All of them. A read."""
@@ -16,9 +22,15 @@ async def load(session: Session) -> list[Row]:
     return [(row[0], row[1], row[2], row[3], row[4], row[5]) for row in found]
 
 
-async def paused(session: Session) -> set[str]:
-    """The names of paused ones. A read."""
-    return {row[0] for row in await session.fetch("select name from provider_states where paused = 1")}
+async def states(session: Session) -> dict[str, tuple[bool, int]]:
+    """Name → (paused, how often it was paused or resumed). A read."""
+    found = await session.fetch("select name, paused, generation from provider_states")
+    return {row[0]: (row[1] == 1, row[2]) for row in found}
+
+
+async def reroute(session: Session, items: list[list[str]]) -> list[int]:
+    """Jobs that wait for a provider which is not of these names wait for any; how many there were."""
+    return [await session.execute(_REROUTE, names) for names in items]
 
 
 async def insert(session: Session, items: list[tuple[str, str, str, str, str, str, int]]) -> list[None]:
@@ -42,7 +54,8 @@ async def set_paused(session: Session, items: list[tuple[str, int]]) -> list[Non
     last = dict(items)
     for name in sorted(last):
         await session.execute(
-            "insert into provider_states values ($1, $2) on conflict (name) do update set paused = excluded.paused",
+            "insert into provider_states as s (name, paused, generation) values ($1, $2, 1)"
+            " on conflict (name) do update set paused = $2, generation = s.generation + 1",
             name,
             last[name],
         )

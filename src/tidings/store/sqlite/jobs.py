@@ -81,7 +81,8 @@ def renew(connection: Connection, items: list[tuple[str, str, str, int]]) -> lis
 
 _GIVE_BACK = """
 update jobs set owner = null, provider = e.value->>2, due_ms = e.value->>3, kind = e.value->>4, strikes = strikes + e.value->>8
-from json_each(?) e where project = e.value->>0 and message = e.value->>1"""
+from json_each(?) e
+where project = e.value->>0 and message = e.value->>1 and (e.value->>9 = '' or owner = e.value->>9)"""
 
 
 def release(connection: Connection, items: list[Release]) -> list[None]:

@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.store.accounts import Claim, First, NewKey, NewProject, StoredKey, StoredProject
 from tidings.store.sqlite import idempotency
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.engine import Connection, rows
 
 _COLUMNS = "id, project, name, mode, scopes, hash, hint, created_ms, expires_ms, revoked_ms"
 
@@ -22,6 +22,12 @@ def by_hash(connection: Connection, hashed: str) -> tuple[StoredKey, str] | None
     """The key with this hash that is not revoked, and the id of the first project. A read."""
     row = connection.execute(f"select {_COLUMNS} from keys where hash = ? and revoked_ms is null", (hashed,)).fetchone()
     return None if row is None else (_key(row), first_project(connection))
+
+
+def revoked(connection: Connection, hashes: list[str]) -> list[str]:
+    """Those of these hashes whose key is revoked. A read."""
+    sql = "select hash from keys where revoked_ms is not null and hash in (select value from json_each(?))"
+    return [str(row[0]) for row in connection.execute(sql, rows(hashes))]
 
 
 def first_project(connection: Connection) -> str:

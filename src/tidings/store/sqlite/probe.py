@@ -7,3 +7,13 @@ def probe(connection: Connection, items: list[int]) -> list[None]:
     """Proves that the store takes writes."""
     connection.execute("insert or replace into installation values ('probed_ms', ?)", (str(items[-1]),))
     return [None] * len(items)
+
+
+def same_ring(connection: Connection, items: list[str]) -> list[bool]:
+    """Whether this is the key ring that the database was first used with."""
+    answers: list[bool] = []
+    for name in items:
+        connection.execute("insert or ignore into installation values ('key_ring', ?)", (name,))
+        found = connection.execute("select value from installation where name = 'key_ring'").fetchone()
+        answers.append(found is not None and found[0] == name)
+    return answers

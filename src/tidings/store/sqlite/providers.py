@@ -1,6 +1,6 @@
 """Providers declared over the API, and which ones an operator has paused."""
 
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.engine import Connection, rows
 
 Row = tuple[str, str, str, str, str, str]  # project, id, name, type, key_id, sealed configuration
 
@@ -11,9 +11,23 @@ def load(connection: Connection) -> list[Row]:
     return [(str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4]), str(r[5])) for r in found]
 
 
-def paused(connection: Connection) -> set[str]:
-    """The names of paused ones. A read."""
-    return {str(row[0]) for row in connection.execute("select name from provider_states where paused = 1")}
+def states(connection: Connection) -> dict[str, tuple[bool, int]]:
+    """Name → (paused, how often it was paused or resumed). A read."""
+    found = connection.execute("select name, paused, generation from provider_states")
+    return {str(row[0]): (bool(row[1]), int(row[2])) for row in found}  # pyright: ignore[reportArgumentType]
+
+
+def reroute(connection: Connection, items: list[list[str]]) -> list[int]:
+    """Jobs that wait for a provider which is not of these names wait for any; how many there were."""
+    sql = (
+        "update jobs set provider = '' where provider <> '' and owner is null"
+        " and provider not in (select value from json_each(?))"
+    )
+    answers: list[int] = []
+    for names in items:
+        connection.execute(sql, rows(names))
+        answers.append(connection.changes())
+    return answers
 
 
 def insert(connection: Connection, items: list[tuple[str, str, str, str, str, str, int]]) -> list[None]:
@@ -36,5 +50,9 @@ def set_paused(connection: Connection, items: list[tuple[str, int]]) -> list[Non
     for name, on in items:
         if on:
             connection.execute("update jobs set provider = '' where provider = ? and owner is null", (name,))
-    connection.executemany("insert or replace into provider_states values (?, ?)", items)
+    connection.executemany(
+        "insert into provider_states (name, paused, generation) values (?1, ?2, 1)"
+        " on conflict do update set paused = ?2, generation = generation + 1",
+        items,
+    )
     return [None] * len(items)
