@@ -75,11 +75,14 @@ REFUSED = [
     (("providers", "remove", "sandbox"), {}, ("409",)),
     (("serve", "--config", "none.toml"), {}, ("none.toml: no such file",)),
     (("serve", "--listen", "nonsense"), {}, ("HOST:PORT",)),
-    (("serve", "--role", "worker"), {}, ("--role worker",)),
+    (("serve", "--role", "worker"), {}, ("--role worker", "TIDINGS_DATABASE_URL")),
+    (("serve", "--role", "media"), {}, ("there is no such role",)),
+    (("serve",), {"TIDINGS_BUS_URL": "nats://127.0.0.1:4222"}, ("TIDINGS_BUS_URL", "SQLite")),
+    (("serve", "--role", "api"), {"TIDINGS_DATABASE_URL": "postgresql://x", "TIDINGS_BUS_URL": "x:1"}, ("nats://",)),
 ]
 
 
-@pytest.mark.parametrize(("words", "env", "says"), REFUSED, ids=[" ".join(words) for words, _, _ in REFUSED])
+@pytest.mark.parametrize(("words", "env", "says"), REFUSED, ids=[" ".join((*words, *env)) for words, env, _ in REFUSED])
 def test_errors_are_clear_and_no_traceback(
     tidings: Run, words: Any, env: dict[str, str], says: tuple[str, ...]
 ) -> None:
