@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -331,8 +332,10 @@ def test_the_reference_needs_no_other_host(server: Any) -> None:
     assert server.call("GET", "/openapi.json", key=None).json["openapi"].startswith("3.1")
 
 
-def _frames(server: Any, path: str, count: int, headers: dict[str, str] | None = None) -> list[dict[str, str]]:
-    """The first `count` events of a stream."""
+def _frames(
+    server: Any, path: str, count: int, headers: dict[str, str] | None = None, opened: threading.Event | None = None
+) -> list[dict[str, str]]:
+    """The first `count` events of a stream; `opened` is set once it answers."""
     where = urlsplit(server.url)
     lines = [f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {server.test_key}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -343,6 +346,8 @@ def _frames(server: Any, path: str, count: int, headers: dict[str, str] | None =
             got = wire.recv(65_536)
             assert got, raw
             raw += got
+            if opened is not None:
+                opened.set()
     frames = re.findall(rb"id: (\d+)\nevent: (\S+)\ndata: (.*)\n\n", raw)
     return [{"id": i.decode(), "event": e.decode(), **json.loads(d)} for i, e, d in frames]
 
@@ -363,10 +368,11 @@ def test_the_stream_goes_on_where_it_stopped(server: Any) -> None:
 
 def test_the_stream_is_live(server: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(_frames, server, "/v1/stream?types=message.delivered", 1)
-        time.sleep(0.3)
+        opened = threading.Event()
+        waiting = pool.submit(_frames, server, "/v1/stream?types=message.delivered", 1, opened=opened)
+        assert opened.wait(30)
         sent = server.send()["id"]
-        assert waiting.result(10)[0]["data"]["id"] == sent
+        assert waiting.result(30)[0]["data"]["id"] == sent
 
 
 def test_replies_are_listed(server: Any) -> None:

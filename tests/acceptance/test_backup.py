@@ -75,6 +75,11 @@ def rows(database: Path, sql: str) -> list[Any]:
         return connection.execute(sql).fetchall()
 
 
+def change(database: Path, sql: str, *values: Any) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        assert connection.execute(sql, values).rowcount == 1
+
+
 def unpack(file: Path, folder: Path) -> Path:
     subprocess.run(["tar", "-xf", str(file), "-C", str(folder)], check=True)
     return folder
@@ -87,7 +92,8 @@ def test_backup_under_load_and_restore(tmp_path: Path) -> None:
         load = Load(api)
         load.start()
         while len(load.accepted) < 400:
-            pass
+            assert load.is_alive()
+            time.sleep(0.01)
         before = list(load.accepted)
         made = tidings("backup", file, "--with-keys", "--data", data, "--json")
         load.stop.set()
@@ -128,7 +134,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dict[s
         api.wait_for(ids["on the wire"], "sending")
         ids["first"] = api.send(to=SILENT, text="one", sequence="s")["id"]
         ids["second"] = api.send(text="two", sequence="s")["id"]
-        ids["short"] = api.send(to=SILENT, text="code", sequence="s", valid_for_s=2)["id"]
+        ids["short"] = api.send(to=SILENT, text="code", sequence="s", valid_for_s=3600)["id"]
         ids["done"] = api.send(text="done")["id"]
         api.wait_for(ids["done"], "delivered")
         made = tidings("backup", folder / "b.backup", "--data", data)
@@ -149,6 +155,7 @@ def test_what_was_waiting_is_held_until_told(waiting: tuple[Path, str, dict[str,
     done = tidings("restore", folder / "b.backup", "--data", data, "--keys", folder / "keys.json")
     assert done.returncode == 0, done.stderr
     assert "held       4 message(s)" in done.stdout
+    change(data / "tidings.db", "update jobs set expires_ms = 1 where message = ?", ids["short"])
     old_seq = rows(data / "tidings.db", "select max(seq) from events where type <> 'message.held'")[0][0]
     with serving(data, key, crash=True) as api:
         api.wait_for(ids["short"], "expired")
