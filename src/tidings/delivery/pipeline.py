@@ -18,6 +18,7 @@ from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
+from tidings.kit.limits import TRIES
 from tidings.policy.decide import Defer, Refuse
 from tidings.store.contract import Begin, Begun, End, Release, Settlement
 from tidings.store.store import Store
@@ -71,6 +72,8 @@ class Pipeline:
     def _step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
         if job.kind == "unknown" and job.message.on_unknown == "hold":
             return _end(job, "failed", now_ms, _HELD)
+        if job.kind == "unknown" and job.tries >= TRIES:  # a carrier that never answers must not send for ever
+            return _end(job, "failed", now_ms, _NEVER_ANSWERED)
         text = stages.render_text(job.message)
         if isinstance(text, MessageError):
             return _end(job, "failed", now_ms, text)
@@ -129,6 +132,10 @@ class Pipeline:
         )  # fmt: skip
 
 
+_NEVER_ANSWERED = MessageError(
+    code="outcome_unknown",
+    detail=f"the carrier's answer never came, {TRIES} times; the message is not sent again",
+)
 _HELD = MessageError(
     code="outcome_unknown",
     detail="the carrier's answer never came; the message asked for `hold`, so it was not sent again",

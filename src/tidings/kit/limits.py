@@ -41,7 +41,7 @@ TEMPLATE_CACHE: Final = 2_000
 # -- delivery
 LEASE_S: Final = 30  # longer than any answer may take (response_timeout_s + pause)
 LEASE_BATCH: Final = 500
-TRIES: Final = 8  # retries of one message on retryable refusals, ~2 h with the back-off below
+TRIES: Final = 8  # attempts of one message, refused for now (~2 h with the back-off below) or never answered
 SUSPECT_AFTER: Final = 2  # workers that ended with a job in hand before it is worked on alone: one is an accident
 STRIKES: Final = 3  # of one job; more would be more restarts of the worker for all
 ALONE_TURNS: Final = 50  # times ALONE_TURN_S: how long a suspect is alone on the wire, unless its answer comes sooner
