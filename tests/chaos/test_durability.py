@@ -24,8 +24,8 @@ _SABOTAGE = """
 import sys
 from tidings.store.sqlite.engine import Engine
 first = Engine.__init__
-def off(self, path, *, synchronous="FULL"):
-    first(self, path, synchronous="OFF")
+def off(self, path, *, synchronous="FULL", apart=False):
+    first(self, path, synchronous="OFF", apart=apart)
 Engine.__init__ = off
 from tidings.cli import main
 sys.argv[0] = "tidings"

@@ -15,9 +15,12 @@ from typing import Any, Protocol
 
 import apsw
 
+from tidings.kit.limits import STORE_GROUP_ITEMS
 from tidings.store.sqlite.engine import Engine
+from tidings.store.sqlite.group import Write, Written, commit, transaction
+from tidings.store.sqlite.link import connect
 
-Group = list[Any]
+Group = list[Write]
 
 
 class Faults(Protocol):
@@ -37,20 +40,19 @@ class SimEngine(Engine):
     def __init__(self, path: Path, faults: Faults, rng: random.Random) -> None:
         super().__init__(path, synchronous="OFF")
         self._faults, self._rng = faults, rng
+        self._queued: list[Write] = []
         self._under_way: Group | None = None
         self._reader: apsw.Connection | None = None
         self.dead = False
 
     def start(self) -> None:
-        """No thread."""
-        self._loop = asyncio.get_running_loop()
+        """No thread, no process."""
+        self._writer = self
 
     async def write(self, fn: Callable[..., Any], items: list[Any]) -> list[Any]:
         """As `Engine.write`; in a dead process it never returns."""
         if self.dead:
             await asyncio.get_running_loop().create_future()
-        if items and self._under_way is None and self._queue.empty():
-            asyncio.get_running_loop().call_soon(self._next)
         return await super().write(fn, items)
 
     async def read(self, fn: Callable[[apsw.Connection], Any]) -> Any:
@@ -63,7 +65,7 @@ class SimEngine(Engine):
     def look(self, fn: Callable[[apsw.Connection], Any]) -> Any:
         """A read at once."""
         if self._reader is None:
-            self._reader = self._connect(apsw.SQLITE_OPEN_READONLY)
+            self._reader = connect(self.path, "OFF", read_only=True)
         self._reader.execute("begin")
         try:
             return fn(self._reader)
@@ -73,7 +75,7 @@ class SimEngine(Engine):
     def crash(self) -> None:
         """The process is gone: queued writes are lost; one under way is in the file, or it is not."""
         if self._under_way is not None and self._rng.random() < 0.5:
-            self._commit(self._under_way)
+            commit(self.writer, self._under_way, self._transaction)
         self.dead = True
         self.shut()
 
@@ -89,10 +91,20 @@ class SimEngine(Engine):
 
     # -- the writer
 
+    def put(self, write: Write) -> None:
+        """Implements `writer.Writer`."""
+        if not self._queued and self._under_way is None:
+            asyncio.get_running_loop().call_soon(self._next)
+        self._queued.append(write)
+
     def _next(self) -> None:
-        if self.dead or self._under_way is not None or self._queue.empty():
+        if self.dead or self._under_way is not None or not self._queued:
             return
-        self._under_way, _ = self._take(self._queue.get_nowait())  # pyright: ignore[reportArgumentType]
+        group, size = list[Write](), 0
+        while self._queued and size < STORE_GROUP_ITEMS:
+            group.append(self._queued.pop(0))
+            size += len(group[-1].items)
+        self._under_way = group
         asyncio.get_running_loop().call_later(self._fsync_s(), self._land)
 
     def _fsync_s(self) -> float:
@@ -103,19 +115,19 @@ class SimEngine(Engine):
     def _land(self) -> None:
         if self.dead or self._under_way is None:
             return
-        answers = self._commit(self._under_way)
+        written, commits = commit(self.writer, self._under_way, self._transaction)
         self._under_way = None
         if not self.dead:  # `committed` may have been the moment of a crash
-            asyncio.get_running_loop().call_soon(self._tell, answers)
+            asyncio.get_running_loop().call_soon(self._heard, written, commits)
             self._next()
 
-    def _tell(self, answers: list[Any]) -> None:
+    def _heard(self, written: list[Written], commits: int) -> None:
         if not self.dead:
-            self._answer(answers)
+            self._tell(written, commits)
 
-    def _transaction(self, group: Group) -> list[Any]:
+    def _transaction(self, connection: apsw.Connection, group: Group) -> list[Written]:
         if self._faults.disk_full:
             raise apsw.FullError("database or disk is full")
-        answers = super()._transaction(group)
-        self._faults.committed(group, answers)
-        return answers
+        written = transaction(connection, group)
+        self._faults.committed(group, written)
+        return written

@@ -27,6 +27,7 @@ from tidings.domain.request import SendRequest
 from tidings.kit import ids
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Begin, InboundRow
+from tidings.store.sqlite.group import Write, Written
 from tidings.store.store import Store
 
 from .carrier import Carrier, SimProvider, Submit
@@ -125,12 +126,13 @@ class World:
 
     # -- Faults
 
-    def committed(self, group: list[Any], answers: list[Any]) -> None:
+    def committed(self, group: list[Write], answers: list[Written]) -> None:
         """A transaction is in the file: remember the order of attempts and STOPs."""
         self.commits += 1
         self.note("commit", [(write.fn.__name__, len(write.items)) for write in group])
-        for write, results in answers:
-            for item, result in zip(write.items, results, strict=True):
+        results = {answer.number: answer.results for answer in answers}
+        for write in group:
+            for item, result in zip(write.items, results[write.number], strict=True):
                 if isinstance(item, Begin) and result.kind == "ok":
                     self.begun[item.attempt] = self.commits
                 elif isinstance(item, InboundRow) and result is not None and item.stop:

@@ -17,6 +17,9 @@ from tidings.store.sqlite.link import Connection
 WriteFn = Callable[[Connection, list[Any]], list[Any]]
 
 
+Transaction = Callable[[Connection, "list[Write]"], "list[Written]"]
+
+
 class Write(msgspec.Struct, frozen=True, array_like=True):
     """`fn(connection, items)`, wanted under this number."""
 
@@ -33,23 +36,26 @@ class Written(msgspec.Struct, frozen=True, array_like=True):
     error: Exception | None = None
 
 
-def commit(connection: Connection, group: list[Write]) -> tuple[list[Written], int]:
-    """Runs the writes; when it returns they are durable. Also says how many commits that took."""
+def commit(
+    connection: Connection, group: list[Write], within: "Transaction | None" = None
+) -> tuple[list[Written], int]:
+    """Runs the writes; when it returns they are durable. Also says how many commits that took. `within`: see `transaction`."""
     try:
-        return _transaction(connection, group), 1
+        return (within or transaction)(connection, group), 1
     except Exception as error:
         if len(group) == 1:
             return [Written(group[0].number, [], _store_error(error))], 0
     written: list[Written] = []
     commits = 0
     for write in group:
-        one, done = commit(connection, [write])
+        one, done = commit(connection, [write], within)
         written += one
         commits += done
     return written, commits
 
 
-def _transaction(connection: Connection, group: list[Write]) -> list[Written]:
+def transaction(connection: Connection, group: list[Write]) -> list[Written]:
+    """All of the group, or nothing of it and the error."""
     by_fn: dict[WriteFn, list[Write]] = {}
     for write in group:
         by_fn.setdefault(write.fn, []).append(write)
