@@ -23,7 +23,7 @@ import pytest
 
 _USER = "postgres"
 _ROOT = os.name == "posix" and os.geteuid() == 0
-_START_S = 30.0
+_START_S = 90.0
 # No row of the steps, nor the only row of `log_base`, goes; nobody else may be there.
 _EMPTY = """
 do $$ declare t text; begin
@@ -109,14 +109,14 @@ class Server:
         """Ends the sessions and stops (SIGINT, a "fast" shutdown)."""
         if self._process is not None:
             self._process.send_signal(2)
-            self._process.wait(30)
+            self._process.wait(90)
             self._process = None
 
     def kill(self) -> None:
         """As a crash would: SIGQUIT, the server's "immediate" shutdown; the next start recovers from the log."""
         if self._process is not None:
             self._process.send_signal(3)
-            self._process.wait(30)
+            self._process.wait(90)
             self._process = None
 
     def url(self, database: str = "postgres") -> str:

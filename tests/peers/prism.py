@@ -15,7 +15,7 @@ import pytest
 from conftest import PEERS_DIR, find_free_port, require_peer
 
 SPECS = Path(__file__).resolve().parents[3] / "shared" / "specs"
-START_S = 60.0
+START_S = 90
 
 
 def spec(name: str) -> Path:
@@ -42,7 +42,7 @@ def prism(document: Path) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -53,7 +53,7 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < end:
         assert process.poll() is None, f"prism ended with {process.returncode}"
         try:
-            urllib.request.urlopen(f"{url}/no-such-path", timeout=1).close()
+            urllib.request.urlopen(f"{url}/no-such-path", timeout=30).close()
         except urllib.error.HTTPError:
             return
         except OSError:

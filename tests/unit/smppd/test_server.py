@@ -177,7 +177,7 @@ async def test_connections_have_an_end(open_office: Opener) -> None:
 
 
 async def test_a_silent_link_is_asked_and_then_given_up(open_office: Opener) -> None:
-    office = await open_office(enquire_link_s=0.2, response_timeout_s=0.3)
+    office = await open_office(enquire_link_s=0.2, response_timeout_s=2.0)
     wire = await Wire.bound(office)
     for _ in range(3):  # as long as it answers it lives
         command, _, sequence, _ = await wire.read()
