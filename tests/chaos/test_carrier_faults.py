@@ -46,7 +46,7 @@ async def test_carrier_faults(
     faults = {"seed": SEED, "late_ms": 1_200, **MIXES[fault]}
     url = await postgres_server.database() if engine == "postgres" else None
     async with node_smsc(node_peer, faults=faults) as smsc:
-        server = Server(tmp_path, smsc.port, 1.5, url, provider="response_timeout_s = 0.8\n")
+        server = Server(tmp_path, smsc.port, 1.5, url, provider="response_timeout_s = 0.8\nreconnect_max_s = 0.5\n")
         await server.start()
         load = Load(server.url, on_unknown)
         try:
