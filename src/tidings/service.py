@@ -110,6 +110,8 @@ async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextli
         keys, webhooks = settings.data / "keys.json", settings.webhooks
         pumps = PumpProcess(settings.database, keys, webhooks.allow_private, webhooks.allow, link)
         stack.push_async_callback(pumps.stop)
+        if await store.webhooks.all_endpoints():
+            pumps.start()
         return pumps.bus
     if settings.bus_url is None:
         return LocalBus(alone=settings.database_url is None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from postgres_server import Server as PostgresServer
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
-COUNT, OUTAGES, EVERY_S = (20_000, 1_000, (5.0, 40.0)) if CAMPAIGN else (1_500, 2, (1.0, 2.0))
+COUNT, OUTAGES, EVERY_S = (20_000, 1_000, (5.0, 40.0)) if CAMPAIGN else (750, 2, (1.0, 2.0))
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 
 

@@ -15,10 +15,21 @@ _GATHER_S: Final = 0.001  # rings within it are one; the first one after a pause
 class PipeBus:
     """Implements `contract.Bus` for two processes. Made on the running event loop."""
 
-    def __init__(self, link: socket.socket, ended: Callable[[], None], *, alone: bool, topics: frozenset[str]) -> None:
-        """`ended`: the other process is gone. `topics`: what it listens to. `alone`: see `contract.Bus`."""
+    def __init__(
+        self,
+        link: socket.socket,
+        ended: Callable[[], None],
+        *,
+        alone: bool,
+        topics: frozenset[str],
+        before: Callable[[str], bool] = lambda topic: True,
+    ) -> None:
+        """`ended`: the other process is gone. `topics`: what it listens to. `alone`: see `contract.Bus`.
+
+        `before` is asked with each topic whether there is anybody to ring for.
+        """
         self._local = LocalBus()
-        self.alone, self._topics = alone, topics
+        self.alone, self._topics, self._before = alone, topics, before
         self._link, self._ended = link, ended
         self._loop = asyncio.get_running_loop()
         self._rung: set[str] = set()
@@ -47,7 +58,7 @@ class PipeBus:
 
     def ring_others(self, topic: str) -> None:
         """See `contract.Bus`."""
-        if topic not in self._topics:
+        if topic not in self._topics or not self._before(topic):
             return
         if self._resting is not None:
             self._rung.add(topic)

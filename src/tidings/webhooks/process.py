@@ -54,33 +54,45 @@ class PumpProcess:
         self, database: Path, keys: Path, allow_private: bool, allow: tuple[str, ...], writer: socket.socket
     ) -> None:
         """`writer`: a link to the writer; this end of it is given away."""
-        ours, theirs = socket.socketpair()
-        self.bus = PipeBus(ours, _lost, alone=True, topics=_HEARD)  # alone: nobody else delivers
-        fds = writer.fileno(), theirs.fileno()
-        charge = Charge(
-            database=os.fspath(database),
-            keys=os.fspath(keys),
-            allow_private=allow_private,
-            allow=allow,
-            writer_fd=fds[0],
-            bus_fd=fds[1],
-        )
-        command = [sys.executable, "-m", __name__, msgspec.json.encode(charge).decode()]
+        ours, self._theirs = socket.socketpair()
+        self._writer = writer
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bus = PipeBus(ours, _lost, alone=True, topics=_HEARD, before=self._heard)  # alone: nobody else delivers
+        self._charge = Charge(
+            database=os.fspath(database), keys=os.fspath(keys), allow_private=allow_private, allow=allow,
+            writer_fd=writer.fileno(), bus_fd=self._theirs.fileno(),
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Starts it. Without this it starts by itself when the first endpoint is made: a server without one needs no pumps."""
+        fds = self._charge.writer_fd, self._charge.bus_fd
+        command = [sys.executable, "-m", __name__, msgspec.json.encode(self._charge).decode()]
         self._process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL)
-        theirs.close()
-        writer.close()
+        self._theirs.close()
+        self._writer.close()
 
     async def stop(self) -> None:
         """Calls under way get a moment; what they came to is stored."""
         self.bus.expect_end()
-        self.bus.ring(_LEAVE)
+        if self._process is None:
+            self._theirs.close()
+        else:
+            self.bus.ring(_LEAVE)
+            await self._end(self._process)
+        self.bus.close()
+
+    async def _end(self, process: "subprocess.Popen[bytes]") -> None:
         try:
-            await asyncio.to_thread(self._process.wait, WEBHOOK_STOP_S + _GRACE_S)
+            await asyncio.to_thread(process.wait, WEBHOOK_STOP_S + _GRACE_S)
         except subprocess.TimeoutExpired:
             _log.error("the webhook process does not end; it is killed, and its last calls will be made again")
-            self._process.kill()
-            self._process.wait()
-        self.bus.close()
+            process.kill()
+            process.wait()
+
+    def _heard(self, topic: str) -> bool:
+        if self._process is None and topic == TOPIC:
+            self.start()
+        return self._process is not None
 
 
 def _lost() -> None:
