@@ -61,7 +61,7 @@ demo: setup ## a message out and back on this machine; ARGS=--once ends by itsel
 	@$(VENV)/bin/tidings demo $(ARGS)
 
 test: setup peers ## all tests, with the short cuts of the campaigns (< 10 minutes)
-	$(PYTEST) -n 2 --dist loadfile --session-timeout=570 --ignore=tests/soak $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --session-timeout=1500 --ignore=tests/soak $(ARGS)
 
 check: setup ## lint, format, types, import rules
 	$(VENV)/bin/ruff check .

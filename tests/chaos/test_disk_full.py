@@ -31,12 +31,14 @@ FULL_S = 8.0 if CAMPAIGN else 3.0
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 #: A server that says nothing of the disk.
 MUTE = """
-from tidings.store.sqlite import engine
-import apsw, os
-first = engine._store_error
-def told(error):
-    return RuntimeError("?") if isinstance(error, apsw.FullError) else first(error)
-engine._store_error = told
+from tidings.domain.errors import StoreFull
+from tidings.store.sqlite.engine import Engine
+from tidings.store.sqlite.group import Written
+first = Engine._tell
+def told(self, written, commits):
+    full = [Written(w.number, [], RuntimeError("?")) if isinstance(w.error, StoreFull) else w for w in written]
+    first(self, full, commits)
+Engine._tell = told
 """
 
 
