@@ -218,6 +218,6 @@ async def test_without_the_filter_in_writes_the_matrix_finds_leaks(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = house.inside.services.store.engine
-    monkeypatch.setattr(engine, "writer", Saboteur(engine.writer))
+    monkeypatch.setattr(engine._writer, "_connection", Saboteur(engine.writer))
     found = await leaks(house)
     assert any(leak.startswith("DELETE /v1/keys/{key_id}") for leak in found), found
