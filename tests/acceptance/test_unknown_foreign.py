@@ -29,7 +29,16 @@ async def running(port: int, folder: Path, settings: str = "") -> AsyncIterator[
     ]  # fmt: skip
     process, url = await asyncio.to_thread(start_server, folder / "data", key, "\n".join(lines))
     try:
-        yield Api(url=url, key=key)
+        api = Api(url=url, key=key)
+        async with asyncio.timeout(30):
+            while not any(
+                link["state"] == "up"
+                for one in (await get(api, "/v1/providers"))["data"]
+                if one["name"] == "foreign"
+                for link in one["links"]
+            ):
+                await asyncio.sleep(0.02)
+        yield api
     finally:
         await asyncio.to_thread(stop_server, process)
 
