@@ -45,8 +45,9 @@ $(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml $(filte
 	@$(NEEDS_PYTHON)
 	@test -x $(VENV)/bin/python || UV_VENV_CLEAR=1 $(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 	@echo "Installing requirements.lock into $(VENV)"
-	@$(UV_PIP) sync --quiet --require-hashes requirements.lock
+	@$(UV_PIP) sync --quiet --compile-bytecode --require-hashes requirements.lock
 	@$(UV_PIP) install --quiet --no-deps --no-build-isolation -e . -e clients/python
+	@$(VENV)/bin/python -m compileall -q src clients # hundreds of servers start in the tests: none has to compile first
 	@touch $@
 
 # Peers from npm judge our SMPP. Without npm their tests say why they are skipped; TIDINGS_REQUIRE_PEERS=1 makes that a failure.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ import aiohttp
 
 from peers.carriers import NodeSmsc
 
-from .rig import KEY, Load, Server
+from .rig import KEY, Load, Server, listens
 
 
 class Process(Server):
@@ -41,14 +40,7 @@ class Process(Server):
                     "TIDINGS_BUS_URL": self.cluster.bus_url,
                 },
             )  # fmt: skip
-        async with asyncio.timeout(30):
-            while True:
-                assert self.process.returncode is None, (self.folder / "server.log").read_text()[-2000:]
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.02)
+        await listens(self.process, self.port, self.folder / "server.log")
 
     @property
     def alive(self) -> bool:

@@ -28,6 +28,18 @@ KEY = "tk_live_" + "c" * 32
 WINDOW = 50
 
 
+async def listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    """Returns once `process` takes connections; fails with the end of its log where it has ended."""
+    async with asyncio.timeout(30):
+        while True:
+            assert process.returncode is None, log.read_text()[-2000:]
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
 class Server:
     """`tidings serve` as its own process, against the SMSC on `smsc_port`."""
 
@@ -59,14 +71,7 @@ class Server:
                 *command, "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config), stdout=log, stderr=log,
                 env={**os.environ, "TIDINGS_API_KEY": KEY, "TIDINGS_DATABASE_URL": self.database_url or ""},
             )  # fmt: skip
-        async with asyncio.timeout(30):
-            while True:
-                assert self.process.returncode is None, (self.folder / "server.log").read_text()[-2000:]
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.02)
+        await listens(self.process, self.port, self.folder / "server.log")
 
     async def end(self, number: int = signal.SIGTERM) -> None:
         assert self.process is not None

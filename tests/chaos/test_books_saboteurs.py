@@ -44,14 +44,14 @@ dispatch.Dispatcher.outcomes = outcomes
     # what the carrier has taken is sent again
     "beyond": """
 import msgspec
-from tidings.delivery import dispatch
-first = dispatch.settle
+from tidings.delivery import settler
+first = settler.settle
 def settle(*args):
     item = first(*args)
     if item.kind == "sent" and struck():
         return msgspec.structs.replace(item, kind="retry", status="queued", due_ms=item.at_ms, refs=())
     return item
-dispatch.settle = settle
+settler.settle = settle
 """,
 }
 

@@ -13,7 +13,7 @@ import pytest
 from simulation.disk import SimEngine
 from simulation.run import play, stage, sweep_up
 from tidings.channels.sms import pacing
-from tidings.delivery import dispatch, pipeline, receive
+from tidings.delivery import dispatch, pipeline, receive, settler
 from tidings.domain.errors import StoreError
 from tidings.store.contract import Accepted, Begun
 from tidings.store.sqlite import accept, attempts, jobs, receipts, transitions
@@ -42,7 +42,7 @@ def suppression_is_not_checked_again(patch: Patch) -> None:
 
 
 def unknown_is_sent_again_at_once(patch: Patch) -> None:
-    true = dispatch.settle
+    true = settler.settle
 
     def hasty(*args: Any) -> Any:
         settlement = true(*args)
@@ -50,7 +50,7 @@ def unknown_is_sent_again_at_once(patch: Patch) -> None:
             return settlement
         return msgspec.structs.replace(settlement, kind="retry", status="queued", due_ms=settlement.at_ms)
 
-    patch.setattr(dispatch, "settle", hasty)
+    patch.setattr(settler, "settle", hasty)
 
 
 def attempt_is_stored_behind_the_wire(patch: Patch) -> None:

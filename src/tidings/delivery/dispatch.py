@@ -12,17 +12,15 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import msgspec
-
 from tidings.bus.contract import Bell, Bus
-from tidings.bus.local import Doorbell
 from tidings.delivery.fleet import Fleet, Member
-from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job
+from tidings.delivery.lane import Lane
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
-from tidings.delivery.settle import UnknownWait, plainly, settle
-from tidings.domain.attempt import Outcome, PartSent, PartUnknown
+from tidings.delivery.settle import UnknownWait
+from tidings.delivery.settler import Settler
+from tidings.domain.attempt import Outcome, PartUnknown
 from tidings.domain.errors import StoreError
 from tidings.domain.message import LANES, Mode
 from tidings.kit.clock import Clock
@@ -34,31 +32,9 @@ from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
-_STORE_RETRY_S = 0.5
 _LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
 _JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
 _GROUP = "workers"
-
-
-class _Lane:
-    """What the dispatcher keeps about one provider."""
-
-    def __init__(self, member: Member, epoch: int) -> None:
-        self.member, self.epoch = member, epoch
-        self.bell = Doorbell()
-        self.pending = 0  # leased or reserved, not yet handed to the provider
-        self.backlog = [True] * len(LANES)  # there may be due jobs in the store
-        self.looking = False
-        self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
-        self.handed: list[Job] = []
-        self.after: list[str] = ["", "", ""]
-        self.leaving = False
-        self.serving: asyncio.Task[None] | None = None
-        self.hearing: asyncio.Task[None] | None = None
-        self.running: set[asyncio.Task[None]] = set()
-
-    def room(self, lane: int) -> int:
-        return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
 
 
 class Dispatcher:
@@ -75,9 +51,8 @@ class Dispatcher:
         rng: random.Random,
     ) -> None:
         self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
-        self._wait, self._rng = wait, rng
         self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
         self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
         # Message → its project, and its attempt once it has one: in hand from the lease until the settlement is stored.
@@ -85,8 +60,7 @@ class Dispatcher:
         self._quarantine = Quarantine(store, ring, now)
         self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settlements: list[Settlement] = []
-        self._settling: asyncio.Task[None] | None = None
+        self._settler = Settler(store, now, wait, rng, self._spawn, self._settled)
         self._draining = False
         self._living: list[asyncio.Task[None]] = []
 
@@ -104,7 +78,7 @@ class Dispatcher:
     def join(self, member: Member, epoch: int) -> None:
         """The links of this provider are open, and its binds ours under this epoch: begin to lease for it."""
         name = member.spec.name
-        lane = self._lanes[name] = _Lane(member, epoch)
+        lane = self._lanes[name] = Lane(member, epoch)
         lane.serving = self._spawn(self._serve(lane))
         if not self._bus.alone:
             lane.hearing = self._spawn(self._hear(self._bus.subscribe(_topic(name)), name))
@@ -204,22 +178,12 @@ class Dispatcher:
         for outcome in batch:
             job = self._landed(outcome)
             if job is not None:
-                self._settlements.append(self._settlement(job, provider, outcome))
+                self._settler.add(job, provider, outcome)
                 if state is not None:
                     state.unsettled += 1
-        if self._settling is None and self._settlements:
-            self._settling = self._spawn(self._settle())
+        self._settler.write()
 
     # -- inside
-
-    def _settlement(self, job: Job, provider: str, outcome: Outcome) -> Settlement:
-        try:
-            return settle(job, provider, outcome, self._wait, self._rng)
-        except Exception:  # whatever the carrier said: what it took is taken, of the rest nobody knows
-            _log.exception("an outcome cannot be read", extra={"message_id": job.message.id})
-            parts = tuple(p if isinstance(p, PartSent) else PartUnknown("internal_error") for p in outcome.parts)
-            plain = msgspec.structs.replace(outcome, parts=parts)
-            return settle(job, provider, plain, self._wait, self._rng)
 
     def _landed(self, outcome: Outcome) -> Job | None:
         """Whose outcome it is. What is unknown is remembered for a while: its answer may still come."""
@@ -271,16 +235,16 @@ class Dispatcher:
         finally:
             self._bus.unsubscribe(_topic(provider), bell)
 
-    def _flush(self, state: _Lane) -> None:
+    def _flush(self, state: Lane) -> None:
         batch, state.handed = state.handed, []
         self._begin(state, self._run(state, batch))
 
-    def _begin(self, state: _Lane, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, state: Lane, work: Coroutine[Any, Any, None]) -> None:
         task = self._spawn(work)
         state.running.add(task)
         task.add_done_callback(state.running.discard)
 
-    async def _serve(self, state: _Lane) -> None:
+    async def _serve(self, state: Lane) -> None:
         """Leases while there is room; sleeps until rung. Every SWEEP_S it looks for jobs that have come due by themselves."""
         time_s, swept_s = asyncio.get_running_loop().time, 0.0
         while not state.leaving:
@@ -296,7 +260,7 @@ class Dispatcher:
             if not full:
                 await state.bell.wait(every_s)
 
-    async def _lease(self, state: _Lane) -> bool:
+    async def _lease(self, state: Lane) -> bool:
         """One lease; whether there may be more to lease at once."""
         room = [min(LEASE_BATCH, state.room(lane)) if state.backlog[lane] else 0 for lane in range(len(LANES))]
         most = max(room)
@@ -328,7 +292,7 @@ class Dispatcher:
         self._take(state, [row for row in leased if row[1] not in self._held])  # a clock that jumped ends leases early
         return any(state.backlog)
 
-    def _take(self, state: _Lane, rows: list[Row]) -> None:
+    def _take(self, state: Lane, rows: list[Row]) -> None:
         """Works on what was leased."""
         for row in rows:
             self._held[row[1]] = (row[0], "")
@@ -339,7 +303,7 @@ class Dispatcher:
         if suspects:
             self._begin(state, self._run_alone(state, suspects))
 
-    async def _run(self, state: _Lane, batch: list[Job]) -> None:
+    async def _run(self, state: Lane, batch: list[Job]) -> None:
         try:
             self._told(batch, await self._pipeline.run(batch, state.member.provider, state.epoch))
         except StoreError as error:
@@ -350,7 +314,7 @@ class Dispatcher:
         finally:
             self._ran(state, [job.message.id for job in batch])
 
-    async def _run_alone(self, state: _Lane, rows: list[Row]) -> None:
+    async def _run_alone(self, state: Lane, rows: list[Row]) -> None:
         """Suspects, one by one."""
 
         async def run(job: Job) -> bool:
@@ -375,7 +339,7 @@ class Dispatcher:
             self.wake_here("")  # what was released may be for another provider
             self._pass_on(batch)
 
-    def _ran(self, state: _Lane, messages: list[str]) -> None:
+    def _ran(self, state: Lane, messages: list[str]) -> None:
         """The pipeline is done with these: what has no attempt is in hand no more."""
         for message in messages:
             held = self._held.get(message)
@@ -409,6 +373,7 @@ class Dispatcher:
                 _log.warning("cannot renew leases: %s", error, exc_info=not isinstance(error, StoreError))
 
     def _settled(self, batch: list[Settlement]) -> None:
+        """These are stored: out of hand, and room for others."""
         for item in batch:
             if self._held.get(item.message, ("", ""))[1] == item.attempt:
                 del self._held[item.message]
@@ -418,38 +383,9 @@ class Dispatcher:
                 state.unsettled = max(0, state.unsettled - count)  # a provider that was resumed begins at 0
                 if any(state.backlog):
                     state.bell.ring()
-
-    async def _settle(self) -> None:
-        """Writes settlements until none are left; a full disk delays them, it never drops them."""
-        while self._settlements:
-            batch, self._settlements = self._settlements, []
-            answers = await isolated(batch, self._store.attempts.settle, self._probe)
-            away = next((answer for answer in answers if isinstance(answer, StoreError)), None)
-            for item, answer in zip(batch, answers, strict=True):
-                if isinstance(answer, Refused):
-                    await self._settle_plainly(item, answer.error)
-            done = [item for item, answer in zip(batch, answers, strict=True) if not isinstance(answer, StoreError)]
-            self._settled(done)
-            self._bus.ring("events")
-            if any(item.status == "queued" for item in done):
-                self.wake_here("")
-            if away is not None:
-                _log.warning("cannot settle yet: %s", away)
-                left = [item for item, answer in zip(batch, answers, strict=True) if isinstance(answer, StoreError)]
-                self._settlements = left + self._settlements
-                await asyncio.sleep(_STORE_RETRY_S)
-        self._settling = None
-
-    async def _settle_plainly(self, item: Settlement, error: Exception) -> None:
-        """Something that the carrier said cannot be stored: the outcome is, without the carrier's words."""
-        _log.error("an outcome cannot be stored as it is", exc_info=error, extra={"message_id": item.message})
-        try:
-            await self._store.attempts.settle([plainly(item)])
-        except Exception:
-            _log.exception("an outcome is lost: its message counts as unknown", extra={"message_id": item.message})
-
-    async def _probe(self) -> None:
-        await self._store.probe(self._now())
+        self._bus.ring("events")
+        if any(item.status == "queued" for item in batch):
+            self.wake_here("")
 
 
 def _topic(provider: str) -> str:

@@ -83,7 +83,7 @@ async def test_an_unknown_outcome_is_held(bench: Bench) -> None:
 
 async def test_a_receipt_settles_an_unknown(bench: Bench) -> None:
     await bench.open(response_timeout_s=0.2)
-    bench.node.dispatcher._wait = type(bench.wait)(30, 30)
+    bench.node.dispatcher._settler._wait = type(bench.wait)(30, 30)
     await bench.linked()
     message = await bench.send(to="+15005550009", sender="ACME")
     async with asyncio.timeout(30):
@@ -100,7 +100,7 @@ async def test_a_receipt_settles_an_unknown(bench: Bench) -> None:
 
 async def test_two_candidates_leave_a_receipt_unmatched(bench: Bench) -> None:
     await bench.open(response_timeout_s=0.2)
-    bench.node.dispatcher._wait = type(bench.wait)(30, 30)
+    bench.node.dispatcher._settler._wait = type(bench.wait)(30, 30)
     await bench.linked()
     for text in ("one", "two"):
         await bench.send(to="+15005550009", sender="ACME", text=text)

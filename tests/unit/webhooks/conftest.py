@@ -18,7 +18,8 @@ from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing
 from tidings.store.sealed import encode_personal
 from tidings.store.sqlite import transitions
-from tidings.store.sqlite.engine import Connection, Engine
+from tidings.store.sqlite.engine import Engine
+from tidings.store.sqlite.link import Connection
 from tidings.store.sqlite.migrate import migrate
 from tidings.store.store import Store
 from tidings.webhooks.service import WebhookService

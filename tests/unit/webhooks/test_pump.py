@@ -13,7 +13,7 @@ from tidings.kit import limits
 from tidings.kit.clock import wall_ms
 from tidings.kit.outbound import Outbound
 from tidings.store.sqlite import webhooks as store
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 from tidings.webhooks import call, pump, retry, service
 
 from .conftest import HANG, OTHER, PROJECT, Room, Sink

@@ -134,3 +134,22 @@ class Pacer:
         self._spacing_s = self._window_s / self._capacity
         self._burst = max(1, int(limit_per_s * BURST_S))
         self._next = -inf
+
+
+class AnswerRate:
+    """How many parts the carrier has lately taken in a second: where to begin when it throttles without a limit of ours."""
+
+    def __init__(self) -> None:
+        self._now, self._before, self._since = 0, 0, 0.0
+
+    def count(self, now: float) -> None:
+        """One more, at `now` (monotonic seconds)."""
+        if now - self._since >= 1.0:
+            self._before = self._now if now - self._since < 2.0 else 0
+            self._now, self._since = 0, now
+        self._now += 1
+
+    @property
+    def per_s(self) -> float:
+        """The better of this second and the one before."""
+        return max(self._now, self._before)

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.sms.pacing import Pacer
+from tidings.channels.sms.pacing import AnswerRate, Pacer
 from tidings.channels.sms.smpp_config import BindKind, Config, read_config
 from tidings.channels.sms.smpp_errors import local_error, refusal_of, status_of
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
@@ -95,7 +95,7 @@ class SmppProvider:
         self._refused: list[Item] = []  # throttled in this tick, to be put back in order
         self._starved: set[Lane] = set()
         self._writes = 0
-        self._taken = [0, 0, 0.0]  # answered this second, in the second before, and when this one began
+        self._answers = AnswerRate()
         self._timer: asyncio.TimerHandle | None = None
         self._give_up: asyncio.TimerHandle | None = None
         self._report_soon: asyncio.Handle | None = None
@@ -213,14 +213,14 @@ class SmppProvider:
     def answered(self, session: SmppSession, item: Item, status: int, ref: str) -> None:
         """The carrier answered a part."""
         if status == 0:
-            self._count_answer()
+            self._answers.count(self._monotonic())
             if self.config.query_sm:
                 self._inquiries.style.saw(ref)
             self._outbox.settle(item, PartSent(canonical_id(ref) if ref else ""), self._clock())
             return
         row = status_of(status)
         if row.meaning == "throttle":
-            self.pacer.throttled(self._monotonic(), item.written_at, self._observed_per_s())
+            self.pacer.throttled(self._monotonic(), item.written_at, self._answers.per_s)
             self._refused.append(item)
             return
         self._outbox.settle(item, refusal_of(status), self._clock())
@@ -392,16 +392,6 @@ class SmppProvider:
         outcome, now_ms = PartRetry(error), self._clock()
         for item in items:
             self._outbox.settle(item, outcome, now_ms)
-
-    def _count_answer(self) -> None:
-        now = self._monotonic()
-        if now - self._taken[2] >= 1.0:
-            fresh = now - self._taken[2] < 2.0
-            self._taken = [0, self._taken[0] if fresh else 0, now]
-        self._taken[0] += 1
-
-    def _observed_per_s(self) -> float:
-        return max(self._taken[0], self._taken[1])
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import astuple
 
 from tidings.store.contract import NEVER, Accepted, NewMessage
 from tidings.store.sqlite import idempotency
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _MESSAGES = """
 insert into messages (project, id, mode, channel, lane, status, created_ms, due_ms, valid_until_ms, sequence, on_unknown,

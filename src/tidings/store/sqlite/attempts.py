@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.store.contract import Begin, Begun, Change, Settlement
 from tidings.store.sqlite import jobs, receipts, transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _CHECK = """
 select (select owner from jobs where project = ?1 and message = ?2) is ?3,

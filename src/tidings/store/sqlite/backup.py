@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 
 from tidings.domain.errors import StoreError
 from tidings.kit.secrets import KeyRing
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 _PAGES: Final = 4_096  # of one step: 16 MB between two looks at the progress
 _CHUNK_BYTES: Final = 1 << 20

@@ -1,7 +1,7 @@
 """See store/clock.py."""
 
 from tidings.store.clock import MARKS_MS, PAGE, Shift
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 _SEEN = "select value from installation where name = 'seen_ms'"
 _NOTE = "insert or replace into installation values ('seen_ms', ?)"

@@ -15,11 +15,9 @@ from typing import Any, Final, TypeVar
 from tidings.domain.errors import StoreLocked
 from tidings.kit.limits import STORE_READERS
 from tidings.store.sqlite.group import Write, WriteFn, Written
-from tidings.store.sqlite.link import Connection, connect, rows
+from tidings.store.sqlite.link import Connection, connect
 from tidings.store.sqlite.process import WriterLink, WriterProcess
 from tidings.store.sqlite.writer import ThreadWriter, Writer
-
-__all__ = ["Connection", "Engine", "rows"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import msgspec
 from tidings.kit.ids import new_id
 from tidings.store.contract import NEVER, Change, End
 from tidings.store.sqlite import jobs, transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 HELD_MS: Final = NEVER - 1
 #: Numbers that the lost server may have given to events since: subscribers' cursors must not lie ahead of new events.

@@ -3,7 +3,7 @@
 import datetime as dt
 
 from tidings.kit.limits import IDEMPOTENCY_DAYS
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 
 def _table(now_ms: int, days_ago: int = 0) -> str:

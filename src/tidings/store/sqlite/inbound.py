@@ -7,7 +7,7 @@ import msgspec
 from tidings.kit.limits import INBOUND_DEDUP_S
 from tidings.store.contract import InboundPartRow, InboundRow, PartKey
 from tidings.store.sqlite import transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _PART = """
 insert or ignore into inbound_parts

@@ -5,7 +5,7 @@ from typing import Any
 from tidings.store.contract import NEVER, Change, End, LeaseAsk, Release
 from tidings.store.sealed import COLUMNS, JOIN
 from tidings.store.sqlite import transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 #: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, the attempt left open, if any, provider, to_hash,
 #: rescues (this one with them) and strikes.

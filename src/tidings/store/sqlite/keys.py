@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.store.accounts import Claim, First, NewKey, NewProject, StoredKey, StoredProject
 from tidings.store.sqlite import idempotency
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _COLUMNS = "id, project, name, mode, scopes, hash, hint, created_ms, expires_ms, revoked_ms"
 

@@ -5,7 +5,7 @@ import msgspec
 from tidings.domain.view import StoredAttempt, StoredMessage
 from tidings.kit.secrets import KeyRing
 from tidings.store.sealed import COLUMNS, JOIN, stored
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 
 def load(connection: Connection, ring: KeyRing, project: str, ids: list[str]) -> dict[str, StoredMessage]:

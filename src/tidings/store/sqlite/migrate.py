@@ -3,7 +3,7 @@
 from importlib import resources
 
 from tidings.domain.errors import StoreError
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 
 def steps() -> list[tuple[int, str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tidings.kit.ids import new_id
 from tidings.store.contract import Late
 from tidings.store.sqlite import transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _SUBSCRIBER = "receipt-overdue"
 _BATCH = 1_000

@@ -1,7 +1,7 @@
 """Who owns a place. Its row stays when it is given back, so that the epoch counts on."""
 
 from tidings.store.owners import Alive, LinkReport, NodeRow, Owned, Place
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _ENTER = """
 insert into nodes (node, home, stamp, at_ms) values (?1, ?2, 1, ?3)

@@ -1,6 +1,6 @@
 """A write for its own sake."""
 
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 
 def probe(connection: Connection, items: list[int]) -> list[None]:

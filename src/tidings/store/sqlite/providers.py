@@ -1,6 +1,6 @@
 """Providers declared over the API, and which ones an operator has paused."""
 
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 Row = tuple[str, str, str, str, str, str]  # project, id, name, type, key_id, sealed configuration
 

@@ -15,7 +15,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.store.lists import EventFilter, MessageFilter, StoredInbound, StoredReceipt, Subjects
 from tidings.store.sealed import COLUMNS, JOIN, personal, stored
 from tidings.store.sqlite import messages as message_rows
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 _SINCE_SLACK_MS = 1_000  # an id is made up to this long after the time of its row
 

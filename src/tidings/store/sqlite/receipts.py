@@ -8,7 +8,7 @@ from tidings.kit.ids import new_id
 from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
 from tidings.store.sqlite import jobs, transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 # two look-ups by key: as a join SQLite takes five times as long for it
 _REF = "select ?1, project, attempt, part from refs where provider = ?2 and ref = ?3 and to_hash = ?4"

@@ -15,7 +15,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.store.sqlite import archive, backup, held
 from tidings.store.sqlite.archive import Backup, Manifest
 from tidings.store.sqlite.backup import Sealed
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 Choice = Literal["hold", "resume", "fail"]
 #: What may lie in a directory that counts as empty.

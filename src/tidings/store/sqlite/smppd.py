@@ -5,7 +5,7 @@ from typing import Any
 from tidings.store.accounts import StoredKey
 from tidings.store.customers import KeptPart, PartRow, StoredPart
 from tidings.store.sqlite import keys
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _INSERT = "insert into smpp_parts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, null)"
 

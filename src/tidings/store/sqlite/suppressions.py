@@ -3,8 +3,8 @@
 from tidings.kit.secrets import KeyRing
 from tidings.store.accounts import NewSuppression, Suppression, owner
 from tidings.store.sealed import personal
-from tidings.store.sqlite.engine import Connection
 from tidings.store.sqlite.keys import claimed
+from tidings.store.sqlite.link import Connection
 
 
 def add(connection: Connection, items: list[NewSuppression]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from tidings.domain.status import ENDS, may_follow
 from tidings.store.contract import Change
-from tidings.store.sqlite.engine import Connection
+from tidings.store.sqlite.link import Connection
 
 _STATUSES = "select project, id, status from messages where project = ? and id = ?"
 _UPDATE = """

@@ -10,7 +10,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.store.hooks import DeliveryRow, Disable, Done, Due, EndpointRow, Followed, NewEndpoint
 from tidings.store.lists import NO_SUBJECTS
 from tidings.store.sqlite import idempotency, queries, transitions
-from tidings.store.sqlite.engine import Connection, rows
+from tidings.store.sqlite.link import Connection, rows
 
 _ENDPOINT = (
     "select project, id, key_id, sealed, types, description, status, reason, cursor, failing_since_ms, created_ms"

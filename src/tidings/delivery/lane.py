@@ -1,0 +1,30 @@
+"""What the dispatcher keeps about one provider."""
+
+import asyncio
+
+from tidings.bus.local import Doorbell
+from tidings.delivery.fleet import Member
+from tidings.delivery.job import Job
+from tidings.domain.message import LANES
+
+
+class Lane:
+    """A provider that this process leases for, under the epoch by which it owns the binds."""
+
+    def __init__(self, member: Member, epoch: int) -> None:
+        self.member, self.epoch = member, epoch
+        self.bell = Doorbell()
+        self.pending = 0  # leased or reserved, not yet handed to the provider
+        self.backlog = [True] * len(LANES)  # there may be due jobs in the store
+        self.looking = False
+        self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
+        self.handed: list[Job] = []
+        self.after: list[str] = ["", "", ""]
+        self.leaving = False
+        self.serving: asyncio.Task[None] | None = None
+        self.hearing: asyncio.Task[None] | None = None
+        self.running: set[asyncio.Task[None]] = set()
+
+    def room(self, lane: int) -> int:
+        """Parts of this lane that the provider can take beside what is under way to it."""
+        return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
