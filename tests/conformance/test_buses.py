@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from nats.aio.client import Client
 
 from nats_server import NatsServer, running
 from tidings.bus.contract import Bus
@@ -121,3 +123,26 @@ async def test_a_server_that_is_killed_and_comes_back() -> None:
         assert await bell.wait(2)
         for bus in (one, two):
             await bus.stop()
+
+
+async def test_it_stops_though_a_cancellation_is_swallowed(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` of Python 3.11 does where what it waits for is done in the same turn."""
+    flush, flushing = Client.flush, asyncio.Event()
+
+    async def swallows(self: Client, timeout: int = 10) -> None:
+        flushing.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+        await flush(self, timeout)
+
+    bus = NatsBus(server.url)
+    await bus.start()
+    await until_carries(bus)
+    monkeypatch.setattr(Client, "flush", swallows)
+    bus.subscribe("late")
+    async with asyncio.timeout(20):
+        await flushing.wait()
+    stopping = asyncio.create_task(bus.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=15)
+    stopping.cancel()
+    assert done, "it waits for a task that has not heard"

@@ -55,6 +55,7 @@ class NatsBus:
         self._ringing = asyncio.Event()
         self._client: Client | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving = False
 
     async def start(self) -> None:
         """Connects in the background; returns at once."""
@@ -62,6 +63,10 @@ class NatsBus:
 
     async def stop(self) -> None:
         """Closes the connection."""
+        # told beside the cancellation: nats-py waits by `wait_for`, which on Python 3.11 may swallow one
+        self._leaving = True
+        self._changed.set()
+        self._ringing.set()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -107,7 +112,7 @@ class NatsBus:
 
     async def _keep(self) -> None:
         tries = 0
-        while True:
+        while not self._leaving:
             closed = asyncio.Event()
             client = Client()
             try:
@@ -121,6 +126,8 @@ class NatsBus:
                 self._client = None
                 self._heard = {}
                 await _closed(client)
+            if self._leaving:
+                return
             await asyncio.sleep(_AGAIN_S[min(tries, len(_AGAIN_S) - 1)])
             tries += 1
 
@@ -142,7 +149,7 @@ class NatsBus:
         """Keeps the server's list of our listeners as ours is, until the connection is lost."""
         ending = asyncio.create_task(closed.wait())
         try:
-            while not closed.is_set():
+            while not closed.is_set() and not self._leaving:
                 self._changed.clear()
                 async with asyncio.timeout(_DEADLINE_S):
                     await self._listen(client)
@@ -167,7 +174,7 @@ class NatsBus:
                 self._heard[key] = await client.subscribe(self._subject(ear.topic), ear.group, cb=_ringer(ear.bell))
 
     async def _publish(self) -> None:
-        while True:
+        while not self._leaving:
             await self._ringing.wait()
             self._ringing.clear()
             topics, self._rung = self._rung, set()
