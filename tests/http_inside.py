@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.node import Node
 from tidings.http.app import Server, create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
+from tidings.http.wire import PatientProtocol
 from tidings.kit.clock import wall_ms
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
@@ -124,3 +127,65 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         await webhooks.stop()
         await sandbox.stop()
         engine.close()
+
+
+class Wire:
+    """A real connection for each call to an application that uvicorn serves on `port`."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def request(self, method: str, path: str, body: Any, headers: dict[str, str]) -> bytes:
+        """One request as it is written."""
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        sent = {"Host": "x", "Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + raw
+
+    async def post(self, path: str, body: Any, headers: dict[str, str], pieces: int = 1) -> Answer:
+        """One POST: whole, or its head and its body apart."""
+        whole = self.request("POST", path, body, headers)
+        cut = whole.index(b"\r\n\r\n") + 4
+        return (await self.talk([whole] if pieces == 1 else [whole[:cut], whole[cut:]], 1))[0]
+
+    async def talk(self, pieces: list[bytes], answers: int) -> list[Answer]:
+        """Writes the pieces one after the other on one connection, and reads so many answers; then goes away."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(30):
+                for n, piece in enumerate(pieces):
+                    if n:
+                        await asyncio.sleep(0.01)  # so that they do not come as one
+                    writer.write(piece)
+                return [await _answer(reader) for _ in range(answers)]
+        finally:
+            writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> Answer:
+    status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    return Answer(int(status.split()[1]), headers, await reader.readexactly(int(headers["content-length"])))
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[Wire]:
+    """`app` as `serve` runs it, on a port of its own."""
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+    )
+    config.load()
+    state = uvicorn.server.ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: PatientProtocol(config, state, {}), "127.0.0.1", 0)
+    yield Wire(int(server.sockets[0].getsockname()[1]))
+    server.close()
+    for connection in list(state.connections):
+        connection.transport.close()  # type: ignore[union-attr]
+    await asyncio.sleep(0.01)

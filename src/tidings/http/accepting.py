@@ -1,6 +1,6 @@
 """What both ways to `POST /v1/messages` share: decode and check, accept, and the answer.
 
-The raw route (`messages_fast`) and the Litestar route (`v1/messages`) call these and nothing else, so they cannot differ.
+The hot route (`messages_hot`) and the Litestar route (`v1/messages`) call these and nothing else, so they cannot differ.
 """
 
 from typing import Any, Final
@@ -42,11 +42,16 @@ def read_request(body: bytes, now_ms: int) -> SendRequest:
     return decode(body, _decoder, Judge(now_ms), SPARE)
 
 
-async def accept_one(services: Services, caller: Caller, body: bytes, key: bytes | None) -> Accepted:
-    """Accepts one message durably. Raises RequestError, StoreError."""
+def read_want(services: Services, caller: Caller, body: bytes, key: bytes | None) -> Want:
+    """The message that is asked for, checked; `key`: the Idempotency-Key. Raises RequestError."""
     hashes = key_hashes(key, caller.mode, PATH, body)
     request = read_request(body, services.now())
-    want = Want(request, Idempotency(*hashes) if hashes else None)
+    return Want(request, Idempotency(*hashes) if hashes else None)
+
+
+async def accept_one(services: Services, caller: Caller, body: bytes, key: bytes | None) -> Accepted:
+    """Accepts one message durably. Raises RequestError, StoreError."""
+    want = read_want(services, caller, body, key)
     answer = (await services.acceptor.accept(caller.project, caller.mode, [want]))[0]
     if isinstance(answer, RequestError):
         raise answer

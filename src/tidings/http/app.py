@@ -14,7 +14,7 @@ from tidings.domain.errors import Forbidden
 from tidings.http import callbacks, docs, health
 from tidings.http.auth import Keys
 from tidings.http.edge import Edge, Load
-from tidings.http.messages_fast import FastMessages
+from tidings.http.messages_hot import HotMessages
 from tidings.http.metrics import Meter
 from tidings.http.problem import is_unforeseen, problem_of
 from tidings.http.route import header_of, spec_of
@@ -57,11 +57,10 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 
 
 class Server:
-    """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams."""
+    """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams, and `hot` for
+    connections that can do without ASGI (`wire.PatientProtocol`)."""
 
-    def __init__(
-        self, services: Services, *, fast: bool = True, access_log: bool = False, health_only: bool = False
-    ) -> None:
+    def __init__(self, services: Services, *, access_log: bool = False, health_only: bool = False) -> None:
         self.keys = Keys(services.store, services.now)
         self.meter = Meter()
         load = Load()
@@ -77,8 +76,9 @@ class Server:
             route_handlers=[health.router] if health_only else ROUTERS, guards=[guard],
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
-        raw = FastMessages(services, self.keys, self.meter, load) if fast and not health_only else None
-        self.app: ASGIApp = Edge(self.litestar, raw, self.meter, load, access_log=access_log)
+        hot = not health_only and not access_log
+        self.hot = HotMessages(services, self.keys, self.meter, load) if hot else None
+        self.app: ASGIApp = Edge(self.litestar, self.meter, load, access_log=access_log)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
@@ -89,6 +89,6 @@ class Server:
         self._services.bus.ring("events")
 
 
-def create_app(services: Services, *, fast: bool = True, access_log: bool = False, health_only: bool = False) -> Server:
+def create_app(services: Services, *, access_log: bool = False, health_only: bool = False) -> Server:
     """The ASGI application over these services. `health_only`: a worker's, which has no customers."""
-    return Server(services, fast=fast, access_log=access_log, health_only=health_only)
+    return Server(services, access_log=access_log, health_only=health_only)

@@ -82,9 +82,19 @@ class Keys:
         caller = self._cache.get(hashed) or await self._load(hashed)
         if caller is None:
             raise Unauthenticated("this key is unknown or was revoked")
+        self.check(caller)
+        return caller
+
+    def known(self, authorization: bytes | None) -> Caller | None:
+        """The caller, if the header is well formed and its key in memory; for `check` to judge."""
+        if authorization is None or authorization[:7].lower() != b"bearer ":
+            return None
+        return self._cache.get(digest(authorization[7:].strip()))
+
+    def check(self, caller: Caller) -> None:
+        """Raises Unauthenticated if the key's time is over."""
         if caller.expires_ms is not None and caller.expires_ms <= self._now():
             raise Unauthenticated("this key has expired")
-        return caller
 
     def forget(self, hashed: str) -> None:
         """Stops a key at once; also one that is being read from the store this moment."""

@@ -72,29 +72,33 @@ def common_headers(request_id: str, caller: Caller | None) -> Headers:
     return headers
 
 
-async def send_problem(send: Send, error: BaseException, request_id: str, caller: Caller | None) -> int:
-    """Answers with the problem that `error` is; returns its status."""
+def problem_answer(error: BaseException, request_id: str, caller: Caller | None) -> tuple[int, Headers, bytes]:
+    """The answer that says what problem `error` is: status, header fields, body."""
     status, body, extra = problem_of(error, request_id)
     headers: Headers = [
         (b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), *extra,
         *common_headers(request_id, caller), *CLOSED,
     ]  # fmt: skip
+    return status, headers, body
+
+
+async def send_problem(send: Send, error: BaseException, request_id: str, caller: Caller | None) -> int:
+    """Answers with the problem that `error` is; returns its status."""
+    status, headers, body = problem_answer(error, request_id, caller)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
     return status
 
 
 class Edge:
-    """The application that uvicorn serves: the raw route for hot requests, Litestar for all others."""
+    """The application that uvicorn serves, around Litestar's."""
 
-    def __init__(self, inner: ASGIApp, fast: Any, meter: Meter, load: Load, *, access_log: bool) -> None:
-        self._inner, self._fast, self._meter, self._load, self._access_log = inner, fast, meter, load, access_log
+    def __init__(self, inner: ASGIApp, meter: Meter, load: Load, *, access_log: bool) -> None:
+        self._inner, self._meter, self._load, self._access_log = inner, meter, load, access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
-        elif self._fast is not None and scope["path"] == "/v1/messages" and scope["method"] == "POST":
-            await self._fast(scope, receive, send)
         else:
             await self._through(scope, receive, send)
 

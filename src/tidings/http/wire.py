@@ -1,27 +1,67 @@
-"""uvicorn's HTTP/1.1 protocol with what it leaves open: a limit on the time and the size of a request's head.
+"""uvicorn's HTTP/1.1 protocol with what it leaves open: a limit on the time and the size of a request's head; and the hot
+route, which is given its requests as they came, without ASGI.
 
 Without it a caller that sends nothing, or one header line an hour, keeps its socket for ever, and one that never ends its
 headers fills the memory. (Bodies are bounded in `body.read_body`.) Source: RFC 9110 §15.5.9, RFC 9112 §9.5.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Final, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S
 
+_HOT_URL: Final = b"/v1/messages"
+_UNWATCHED: Final = asyncio.Event()  # nobody waits for the body of a request that is already there
+
+
+class Hot(Protocol):
+    """The hot route, as far as a connection knows it (`messages_hot.HotMessages`)."""
+
+    def take(self, exchange: "HotExchange", fields: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Answers a whole request, now or later. False: it has to go the ordinary way."""
+        ...
+
+
+class HotExchange:
+    """A request of the hot route on its connection. To uvicorn it is the connection's cycle like any other."""
+
+    message_event = _UNWATCHED
+    __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete")
+
+    def __init__(self, connection: "PatientProtocol", keep_alive: bool) -> None:
+        self._connection, self.keep_alive = connection, keep_alive
+        self.response_complete = self.disconnected = False
+
+    def reply(self, status: int, head: bytes, body: bytes) -> None:
+        """Writes the answer; `head`: its header fields, each with its line end."""
+        self.response_complete = True
+        connection = self._connection
+        transport = connection.transport
+        if self.disconnected or transport.is_closing():
+            return
+        ending = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        transport.write(b"".join((STATUS_LINE[status], connection.own_fields(), head, ending, body)))
+        if not self.keep_alive:
+            transport.close()
+        connection.on_response_complete()
+
 
 class PatientProtocol(HttpToolsProtocol):
-    """Give it to uvicorn as `http=PatientProtocol`."""
+    """Give it to uvicorn as `http=PatientProtocol`. An application with a `hot` that is not None has a hot route."""
 
     _head_since_s: float | None
     _head_bytes: int
     _watch: asyncio.TimerHandle
+    _hot: Hot | None
+    _hot_body: list[bytes] | None = None  # of a request that may be hot, from its head on
+    _fields: tuple[Any, bytes] = (None, b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head must come within the time."""
         super().connection_made(transport)
+        self._hot = getattr(cast(Any, self).app, "hot", None)
         self._head_since_s, self._head_bytes = self.loop.time(), 0
         self._watch = self.loop.call_later(HEAD_TIMEOUT_S, self._look)
 
@@ -31,10 +71,12 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Counts the bytes of a head that is not yet whole."""
+        """Counts the bytes of a head that is not yet whole. A request of which more is to come is not hot."""
         if self._head_since_s is not None:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self._hot_body is not None:
+            self._go_on()
         if self._head_since_s is not None and self._head_bytes > HEAD_BYTES:
             self.transport.close()
 
@@ -47,7 +89,59 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It is whole."""
         self._head_since_s = None
+        if self._hot is not None and self.url == _HOT_URL and self._may_be_hot():
+            self._hot_body = []
+        else:
+            cast(Any, super()).on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._hot_body is not None:
+            self._hot_body.append(body)
+        else:
+            cast(Any, super()).on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._hot_body is not None:
+            before, body = self.cycle, b"".join(self._hot_body)
+            exchange = HotExchange(self, cast(Any, self.parser).should_keep_alive())
+            self.cycle = cast(Any, exchange)
+            assert self._hot is not None
+            if self._hot.take(exchange, self.headers, body):
+                self._hot_body = None
+                return
+            self.cycle = before
+            self._go_on()
+        cast(Any, super()).on_message_complete()
+
+    def own_fields(self) -> bytes:
+        """The header fields that the server itself gives every answer; uvicorn renews them every second."""
+        fields = self.server_state.default_headers
+        if self._fields[0] is not fields:
+            PatientProtocol._fields = (fields, b"".join(b"%b: %b\r\n" % field for field in fields))
+        return self._fields[1]
+
+    def _may_be_hot(self) -> bool:
+        """Nothing about the head asks for more than an answer, and the connection is at rest."""
+        parser = cast(Any, self.parser)
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
+        )
+
+    def _go_on(self) -> None:
+        """The ordinary way, with what has come of the body."""
+        pieces, self._hot_body = self._hot_body or (), None
+        if self.transport.is_closing():
+            return
         cast(Any, super()).on_headers_complete()
+        for piece in pieces:
+            cast(Any, super()).on_body(piece)
 
     def _look(self) -> None:
         """One timer for a connection, not for a request: a slow head is cut off after one to two times the limit."""

@@ -95,4 +95,6 @@ WEBHOOK_STOP_S: Final = 1.0  # calls under way get this long when a pump stops; 
 WEBHOOK_SECRETS: Final = 4  # secrets that sign at once: rotations within one day
 WEBHOOK_CHUNK_ROWS: Final = 2_000  # rows of one statement when many deliveries are queued or deleted
 DNS_CACHE_S: Final = 30
+DNS_CACHE_NAMES: Final = 4_096
+OUTBOUND_IDLE_S: Final = 15.0  # an idle connection is closed then: less than most servers keep theirs
 DNS_THREADS: Final = 16  # names that may hang before others wait for them

@@ -10,8 +10,10 @@ Source: RFC 6890 (special-purpose registries), RFC 4291 §2.5.5, RFC 6052 §2.1 
 import asyncio
 import ipaddress
 import socket
+import ssl
+import time
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
@@ -19,7 +21,8 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from tidings.kit.limits import DNS_CACHE_S, DNS_THREADS, WEBHOOK_RESPONSE_BYTES, WEBHOOK_TIMEOUT_S
+from tidings.kit.limits import DNS_CACHE_NAMES, DNS_CACHE_S, DNS_THREADS, WEBHOOK_TIMEOUT_S
+from tidings.kit.posting import AGENT, Broken, Poster, connected
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -133,22 +136,38 @@ class _Resolver(AbstractResolver):
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
+        self._known: OrderedDict[tuple[str, int], tuple[float, list[Any]]] = OrderedDict()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """All addresses of a name."""
+    async def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> list[Any]:
+        """All addresses of a name, as `socket.getaddrinfo` gives them. Raises socket.gaierror."""
 
         def look_up() -> list[Any]:
             return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+
+    async def cached(self, host: str, port: int) -> list[Any]:
+        """The same, looked up every DNS_CACHE_S only. Raises socket.gaierror."""
+        now_s = time.monotonic()
+        known = self._known.get((host, port))
+        if known is not None and now_s - known[0] < DNS_CACHE_S:
+            return known[1]
+        found = await self.addresses(host, port)
+        self._known[host, port] = (now_s, found)
+        if len(self._known) > DNS_CACHE_NAMES:
+            self._known.popitem(last=False)
+        return found
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of a name, for aiohttp."""
         return [
             ResolveResult(
                 hostname=host, host=str(address[0]), port=port, family=kind, proto=proto,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for kind, _, proto, _, address in found
+            for kind, _, proto, _, address in await self.addresses(host, port, family)
         ]  # fmt: skip
 
     async def close(self) -> None:
@@ -156,15 +175,13 @@ class _Resolver(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-_url = lru_cache(maxsize=4_096)(URL)  # parsing costs as much as half a call
-
-
 class Outbound:
     """A pool of connections behind the guard. Made on the running event loop. No proxies, no cookies, TLS is verified."""
 
     def __init__(self, guard: Guard, *, timeout_s: float = WEBHOOK_TIMEOUT_S) -> None:
-        self.guard = guard
+        self.guard, self._timeout_s = guard, timeout_s
         self._resolver = _Resolver()
+        self._poster = Poster(self._dial)
         connector = aiohttp.TCPConnector(
             limit=0, limit_per_host=0, ttl_dns_cache=DNS_CACHE_S, resolver=self._resolver, socket_factory=self._socket
         )
@@ -175,24 +192,22 @@ class Outbound:
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=("Accept", "Accept-Encoding"),
-            headers={"User-Agent": "Tidings/0.1"},
+            headers={"User-Agent": AGENT},
         )
 
     async def close(self) -> None:
         """Closes every connection."""
+        self._poster.close()
         await self._session.close()
         await self._resolver.close()
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        """One POST. Every failure is a value."""
+        """One POST over kept connections (`posting`). Every failure is a value."""
         try:
-            async with self._session.post(_url(url), data=body, headers=headers, allow_redirects=False) as response:
-                if not await _read_out(response.content):
-                    response.close()  # an endless body: the status is all we wanted
-                return Answer(response.status)
+            return Answer(await self._poster.post(url, headers, body, self._timeout_s))
         except TimeoutError:
             return Answer(None, "no answer in time")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             return Answer(None, _reason(error))
 
     async def exchange(
@@ -220,6 +235,9 @@ class Outbound:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return NoReply(_reason(error))
 
+    async def _dial(self, host: str, port: int) -> socket.socket:
+        return await connected(await self._resolver.cached(host, port), self._socket)
+
     def _socket(self, info: Any) -> socket.socket:
         family, kind, proto, _, address = info
         if not self.guard.permits(str(address[0])):
@@ -228,16 +246,6 @@ class Outbound:
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
-
-
-async def _read_out(content: aiohttp.StreamReader) -> bool:
-    """Reads the body away, so that the connection can be used again; False if it is longer than we read."""
-    size = 0
-    while not content.at_eof():
-        size += len(await content.readany())
-        if size > WEBHOOK_RESPONSE_BYTES:
-            return False
-    return True
 
 
 async def _read_up_to(content: aiohttp.StreamReader, most: int) -> bytes:
@@ -254,9 +262,11 @@ def _reason(error: Exception) -> str:
     chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
     if any(isinstance(one, Forbidden) for one in chain):
         return "the address is private or reserved"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, Broken):
+        return error.reason
+    if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
         return "the certificate cannot be verified"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, socket.gaierror | aiohttp.ClientConnectorDNSError):
         return "the host name cannot be resolved"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:200]

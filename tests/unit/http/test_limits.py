@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from http_inside import Inside, inside
+from http_inside import Inside, inside, serving
 from tidings.domain.errors import Overloaded, StoreError, StoreFull
 from tidings.http import ratelimit
 from tidings.http.app import create_app
@@ -73,9 +73,9 @@ FAILURES: list[tuple[Exception, int, str]] = [
 
 
 @pytest.mark.parametrize(("error", "status", "code"), FAILURES)
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("pieces", [1, 2])  # the hot route, and the ordinary way
 async def test_failures_are_problems_that_tell_nothing(
-    running: Inside, error: Exception, status: int, code: str, fast: bool
+    running: Inside, error: Exception, status: int, code: str, pieces: int
 ) -> None:
     class Broken:
         async def accept(self, *_: Any) -> Any:
@@ -83,10 +83,11 @@ async def test_failures_are_problems_that_tell_nothing(
 
     written = io.StringIO()
     log.configure("INFO", written)
-    app = create_app(replace(running.services, acceptor=Broken()), fast=fast)  # type: ignore[arg-type]
-    answer = await running.call(
-        "POST", "/v1/messages", GOOD, key=running.test_key, app=app, headers={"X-Request-Id": "r-1"}
-    )
+    app = create_app(replace(running.services, acceptor=Broken()))  # type: ignore[arg-type]
+    await running.call("GET", "/v1/messages", key=running.test_key, app=app)
+    headers = {"Authorization": f"Bearer {running.test_key}", "X-Request-Id": "r-1"}
+    async with serving(app) as wire:
+        answer = await wire.post("/v1/messages", GOOD, headers, pieces)
     assert (answer.status, answer.json["code"]) == (status, code)
     assert "secret" not in answer.body.decode()
     assert ("retry-after" in answer.headers) == (status == 503)

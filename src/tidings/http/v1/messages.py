@@ -87,7 +87,7 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     description="The answer comes after the message is on disk. A 429 or 503 means: not accepted, safe to retry.",
 )  # fmt: skip
 async def send_message(request: Call) -> Response[bytes]:
-    """The same as the raw route in front of it (`messages_fast`), which takes these requests over."""
+    """What the hot route (`messages_hot`) does not take: requests in pieces, or with a key that is not yet in memory."""
     body = await raw_body(request)
     key = request.headers.get("idempotency-key")
     accepted = await accepting.accept_one(
