@@ -17,6 +17,7 @@ from tidings.delivery import dispatch, pipeline, receive, settler
 from tidings.domain.errors import StoreError
 from tidings.store.contract import Accepted, Begun
 from tidings.store.sqlite import accept, attempts, jobs, receipts, transitions
+from tidings.store.sqlite.engine import Engine
 
 SEEDS = 120
 Patch = pytest.MonkeyPatch
@@ -37,8 +38,10 @@ def lease_is_a_destructive_pop(patch: Patch) -> None:
 
 def suppression_is_not_checked_again(patch: Patch) -> None:
     check = "(select reason from suppressions where project = ?1 and channel = ?7 and to_hash = ?8)"
-    assert check in attempts._CHECK
-    patch.setattr(attempts, "_CHECK", attempts._CHECK.replace(check, "(select null where ?7 = ?8)"))
+    for name in ("_CHECK", "_STANDS"):
+        statement = getattr(attempts, name)
+        assert check in statement
+        patch.setattr(attempts, name, statement.replace(check, "(select null where ?7 = ?8)"))
 
 
 def unknown_is_sent_again_at_once(patch: Patch) -> None:
@@ -54,7 +57,28 @@ def unknown_is_sent_again_at_once(patch: Patch) -> None:
 
 
 def attempt_is_stored_behind_the_wire(patch: Patch) -> None:
-    _answer_early(patch, "begin", lambda item: Begun("ok"))
+    behind_the_wire(patch, SimEngine)
+
+
+def behind_the_wire(patch: Patch, engine: type[Engine]) -> None:
+    """Attempts are stored after their answer: those of the pipeline, and those of an accepting commit."""
+    true, late = engine.write, set[asyncio.Task[Any]]()
+
+    async def write(self: Engine, fn: Any, items: list[Any]) -> list[Any]:
+        begins = items if fn is attempts.begin else [item.begin for item in items if getattr(item, "begin", None)]
+        if not begins:
+            return await true(self, fn, items)
+        answers = [Begun("ok") for _ in items]
+        if fn is not attempts.begin:
+            bare = await true(self, fn, [msgspec.structs.replace(item, begin=None) for item in items])
+            answers = [
+                msgspec.structs.replace(answer, begun=Begun("ok") if item.begin and answer.handed else None)
+                for item, answer in zip(items, bare, strict=True)
+            ]
+        late.add(asyncio.get_running_loop().create_task(true(self, attempts.begin, begins)))
+        return answers
+
+    patch.setattr(engine, "write", write)
 
 
 def accepted_before_the_commit(patch: Patch) -> None:

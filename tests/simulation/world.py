@@ -26,7 +26,7 @@ from tidings.domain.errors import RequestError, StoreError
 from tidings.domain.request import SendRequest
 from tidings.kit import ids
 from tidings.kit.secrets import KeyRing
-from tidings.store.contract import Begin, InboundRow
+from tidings.store.contract import Begin, InboundRow, NewMessage
 from tidings.store.sqlite.group import Write, Written
 from tidings.store.store import Store
 
@@ -135,6 +135,8 @@ class World:
             for item, result in zip(write.items, results[write.number], strict=True):
                 if isinstance(item, Begin) and result.kind == "ok":
                     self.begun[item.attempt] = self.commits
+                elif isinstance(item, NewMessage) and item.begin and result.begun and result.begun.kind == "ok":
+                    self.begun[item.begin.attempt] = self.commits
                 elif isinstance(item, InboundRow) and result is not None and item.stop:
                     self.stops.append((self.commits, item.from_hash, item.stop == "stop"))
         self._maybe_crash("crash_at_commit", self.commits)

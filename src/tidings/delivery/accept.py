@@ -1,11 +1,19 @@
 """Accepting: from a checked request to a durable message. After this returns, the message survives power loss."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tidings.delivery.job import Job
-from tidings.domain.errors import FieldError, IdempotencyReused, InvalidRequest, Overloaded, RequestError
+from tidings.delivery.job import Job, Ready
+from tidings.domain.errors import (
+    FieldError,
+    IdempotencyReused,
+    InvalidRequest,
+    Overloaded,
+    RequestError,
+    StoreError,
+    StoreFull,
+)
 from tidings.domain.message import LANE_NUMBER, Message, Mode, Personal
 from tidings.domain.request import SendRequest, address_of, millis
 from tidings.kit.clock import Clock
@@ -61,6 +69,18 @@ class Desk(Protocol):
         """Gives the place back."""
         ...
 
+    def first_attempt(self, provider: str, job: Job) -> Ready | None:
+        """The job's first attempt, to be stored in the accepting commit; None if it has to go the ordinary way."""
+        ...
+
+    def launch(self, provider: str, ready: Ready, concat_ref: int) -> None:
+        """Sends an attempt that was stored in the accepting commit."""
+        ...
+
+    def ended(self, provider: str) -> None:
+        """The message came to its end in its accepting commit; gives the place back."""
+        ...
+
     def hand(self, provider: str, job: Job) -> None:
         """Hands over a job that was leased in its accepting commit."""
         ...
@@ -83,24 +103,28 @@ class Acceptor:
             raise Overloaded("too many messages wait for the disk; try again", status=503, retry_after_s=1)
         now_ms = self._now()
         answers: list[Accepted | RequestError | None] = []
-        rows: list[NewMessage] = []
-        messages: list[Message] = []
+        made_rows: list[_Made] = []
         for want in wants:
             made = self._make(project, mode, want, now_ms)
             if isinstance(made, RequestError):
                 answers.append(made)
                 continue
             answers.append(None)
-            rows.append(made[0])
-            messages.append(made[1])
-        stored = await self._keep(rows)
-        results = iter(zip(rows, messages, stored, strict=True))
+            made_rows.append(made)
+        stored = await self._keep([made.row for made in made_rows])
+        results = iter(zip(made_rows, stored, strict=True))
         return [answer if answer is not None else self._answer(*next(results)) for answer in answers]
 
     async def _keep(self, rows: list[NewMessage]) -> list[StoreAccepted]:
         self._waiting += len(rows)
         try:
-            return await self._store.accepting.accept(rows)
+            try:
+                return await self._store.accepting.accept(rows)
+            except Exception as error:
+                plain = _without_attempts(rows, error)
+                if plain is None:
+                    raise
+                return await self._store.accepting.accept(plain)
         except BaseException:
             for row in rows:
                 if row.owner is not None:
@@ -109,7 +133,7 @@ class Acceptor:
         finally:
             self._waiting -= len(rows)
 
-    def _make(self, project: str, mode: Mode, want: Want, now_ms: int) -> tuple[NewMessage, Message] | RequestError:
+    def _make(self, project: str, mode: Mode, want: Want, now_ms: int) -> "_Made | RequestError":
         request = want.request
         to = address_of(request)
         assert to is not None, "the request was not checked"
@@ -123,28 +147,61 @@ class Acceptor:
         message = _message(project, mode, want, to, now_ms)
         lane = LANE_NUMBER[message.lane]
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
+        job = Job(message=message, to_hash=self._ring.lookup(to), provider=provider)
+        ready = self._desk.first_attempt(provider, job) if handed and _at_once(message) else None
         row = NewMessage(
             project, message.id, mode, message.channel, lane, message.status, now_ms, message.due_ms,
             message.valid_until_ms, message.sequence, message.on_unknown, message.template, message.locale,
-            message.reference, _json(message.tags), message.retry_of, self._ring.current, self._ring.lookup(to),
+            message.reference, _json(message.tags), message.retry_of, self._ring.current, job.to_hash,
             self._ring.seal(encode_personal(message.personal), message.id), provider, new_id("evt"),
             self._desk.owner if handed else None, now_ms + LEASE_S * 1000 if handed else message.due_ms,
             want.idempotency.key_hash if want.idempotency else None,
-            want.idempotency.body_hash if want.idempotency else None,
+            want.idempotency.body_hash if want.idempotency else None, ready.begin if ready is not None else None,
         )  # fmt: skip
-        return row, message
+        return _Made(row, job, ready)
 
-    def _answer(self, row: NewMessage, message: Message, stored: StoreAccepted) -> Accepted | RequestError:
+    def _answer(self, made: "_Made", stored: StoreAccepted) -> Accepted | RequestError:
+        row = made.row
         if row.owner is not None and not (stored.kind == "new" and stored.handed):
             self._desk.unreserve(row.provider)
         if stored.kind == "reused":
             return IdempotencyReused("this Idempotency-Key was used with another body; use a new key for a new request")
         if stored.kind == "new":
-            if stored.handed:
-                self._desk.hand(row.provider, Job(message=message, to_hash=row.to_hash, provider=row.provider))
-            else:
-                self._desk.wake(row.provider)
+            self._go(made, stored)
         return Accepted(stored.id, stored.status, stored.channel, stored.kind == "replay", stored.created_ms)
+
+    def _go(self, made: "_Made", stored: StoreAccepted) -> None:
+        provider, begun = made.row.provider, stored.begun
+        if not stored.handed:
+            self._desk.wake(provider)
+        elif begun is None or made.ready is None or begun.kind in ("gone", "not_owner"):
+            self._desk.hand(provider, made.job)
+        elif begun.kind == "ok":
+            self._desk.launch(provider, made.ready, begun.concat_ref)
+        else:
+            self._desk.ended(provider)
+
+
+class _Made(NamedTuple):
+    """A message on its way to the store."""
+
+    row: NewMessage
+    job: Job
+    ready: Ready | None
+
+
+def _without_attempts(rows: list[NewMessage], error: Exception) -> list[NewMessage] | None:
+    """The same messages, if an attempt among them may be what could not be stored: then the pipeline finds out which."""
+    away = isinstance(error, StoreFull) or (isinstance(error, StoreError) and error.doubtful)
+    if away or all(row.begin is None for row in rows):
+        return None
+    return [msgspec.structs.replace(row, begin=None) for row in rows]
+
+
+def _at_once(message: Message) -> bool:
+    """Whether its first attempt may share its commit. A crash between the two makes the attempt unknown, though nothing was
+    sent: a message that is not to be sent again then (`hold`) takes two commits."""
+    return message.on_unknown == "resend" and message.sequence is None
 
 
 def _template_problem(request: SendRequest) -> InvalidRequest | None:

@@ -14,15 +14,15 @@ from typing import Any
 
 from tidings.bus.contract import Bell, Bus
 from tidings.delivery.fleet import Fleet, Member
-from tidings.delivery.job import Job
+from tidings.delivery.job import Job, Ready
 from tidings.delivery.lane import Lane
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.settler import Settler
-from tidings.domain.attempt import Outcome, PartUnknown
+from tidings.domain.attempt import Outcome, PartRetry, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, Mode
+from tidings.domain.message import LANES, MessageError, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 _LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
 _JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
 _GROUP = "workers"
+_GONE = MessageError(
+    code="not_owner", detail="the provider went to another worker before anything was sent", permanent=False
+)
 
 
 class Dispatcher:
@@ -141,6 +144,29 @@ class Dispatcher:
         if provider in self._lanes:
             self._lanes[provider].pending -= 1
 
+    def first_attempt(self, provider: str, job: Job) -> Ready | None:
+        """See `accept.Desk`."""
+        state = self._lanes[provider]
+        return self._pipeline.ready(job, state.member.provider, state.epoch)
+
+    def launch(self, provider: str, ready: Ready, concat_ref: int) -> None:
+        """See `accept.Desk`. What one commit launches is one batch."""
+        state = self._lanes.get(provider)
+        if state is None:  # its binds went to another worker meanwhile: nothing was sent
+            attempt, job = ready.begin.attempt, ready.prepared.job
+            self._register(attempt, job, provider)
+            parts = (PartRetry(_GONE),) * ready.begin.parts
+            self.outcomes(provider, [Outcome(attempt, parts, self._now())])
+            return
+        if not state.launched:
+            asyncio.get_running_loop().call_soon(self._take_off, state)
+        state.launched.append((ready, concat_ref))
+
+    def ended(self, provider: str) -> None:
+        """See `accept.Desk`."""
+        self.unreserve(provider)
+        self._bus.ring("events")
+
     def hand(self, provider: str, job: Job) -> None:
         """See `accept.Desk`. What one commit hands over is one batch."""
         state = self._lanes.get(provider)
@@ -238,6 +264,17 @@ class Dispatcher:
     def _flush(self, state: Lane) -> None:
         batch, state.handed = state.handed, []
         self._begin(state, self._run(state, batch))
+
+    def _take_off(self, state: Lane) -> None:
+        batch, state.launched = state.launched, []
+        try:
+            self._pipeline.launch(batch, state.member.provider)
+        except Exception:
+            _log.exception("a provider failed on a batch: whether it was sent is unknown")
+            self._doubt([ready.prepared.job for ready, _ in batch], state.member.spec.name)
+        state.pending -= len(batch)
+        if any(state.backlog):
+            state.bell.ring()
 
     def _begin(self, state: Lane, work: Coroutine[Any, Any, None]) -> None:
         task = self._spawn(work)

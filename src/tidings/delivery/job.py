@@ -7,6 +7,7 @@ import msgspec
 from tidings.domain.message import Message
 from tidings.kit.secrets import KeyRing
 from tidings.protocols.gsm.segments import Segments
+from tidings.store.contract import Begin
 from tidings.store.sealed import stored
 
 _EXTRA = 28  # columns of a stored message come first
@@ -48,6 +49,13 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     segments: Segments
     encoding: str
+
+
+class Ready(NamedTuple):
+    """A job as it would leave, and the attempt to be stored before it does."""
+
+    prepared: Prepared
+    begin: Begin
 
 
 def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:

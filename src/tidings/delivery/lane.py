@@ -4,7 +4,7 @@ import asyncio
 
 from tidings.bus.local import Doorbell
 from tidings.delivery.fleet import Member
-from tidings.delivery.job import Job
+from tidings.delivery.job import Job, Ready
 from tidings.domain.message import LANES
 
 
@@ -19,6 +19,7 @@ class Lane:
         self.looking = False
         self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []
+        self.launched: list[tuple[Ready, int]] = []  # with their concatenation references
         self.after: list[str] = ["", "", ""]
         self.leaving = False
         self.serving: asyncio.Task[None] | None = None

@@ -10,7 +10,7 @@ import msgspec
 from tidings.channels.contract import Provider
 from tidings.delivery import stages
 from tidings.delivery.isolate import Refused, isolated
-from tidings.delivery.job import Job, Prepared
+from tidings.delivery.job import Job, Prepared, Ready
 from tidings.delivery.quarantine import struck
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.attempt import Submission
@@ -62,6 +62,22 @@ class Pipeline:
         await self._store.jobs.release(releases)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
+
+    def ready(self, job: Job, provider: Provider, epoch: int) -> Ready | None:
+        """The stages up to the attempt, for a message that is being accepted; None where they come to anything else."""
+        try:
+            step = self._step(job, provider, job.message.created_ms)
+        except Exception:  # the ordinary way comes to it again, and says so
+            return None
+        if not isinstance(step, Prepared):
+            return None
+        return Ready(step, self._begin(step, provider.name, epoch, job.message.created_ms))
+
+    def launch(self, batch: Sequence[tuple[Ready, int]], provider: Provider) -> None:
+        """Hands over attempts that were stored when their messages were accepted, with their concatenation references."""
+        for ready, _ in batch:
+            self._register(ready.begin.attempt, ready.prepared.job, provider.name)
+        provider.submit([_submission(ready.prepared, ready.begin, concat_ref) for ready, concat_ref in batch])
 
     def _safe_step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
         try:

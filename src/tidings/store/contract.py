@@ -11,6 +11,33 @@ Row = tuple[Any, ...]
 PartKey = tuple[str, str, str, int, int]  # provider, from_hash, to_hash, ref, total
 
 
+class Begin(msgspec.Struct, frozen=True, array_like=True):
+    """An attempt, stored before the wire."""
+
+    project: str
+    message: str
+    attempt: str
+    provider: str
+    channel: str
+    parts: int
+    node: str
+    epoch: int
+    to_hash: str
+    sender: str | None
+    user_ref: int | None
+    encoding: str
+    at_ms: int
+    owner: str
+    event: str
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """`ok` with the concatenation reference; or why nothing was stored: `gone`, `suppressed`, `not_owner`."""
+
+    kind: str
+    concat_ref: int = 0
+
+
 class NewMessage(msgspec.Struct, frozen=True, array_like=True):
     """A message with its personal row, job and first event: one commit."""
 
@@ -39,10 +66,11 @@ class NewMessage(msgspec.Struct, frozen=True, array_like=True):
     job_due_ms: int
     key_hash: str | None = None
     body_hash: str | None = None
+    begin: Begin | None = None  # with `owner`, and no `sequence`: its first attempt, in the same commit
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """How an accept ended: `new`, `replay` (of `id`) or `reused` (the key had another body)."""
+    """How an accept ended: `new`, `replay` (of `id`) or `reused` (the key had another body). `begun`: of its attempt."""
 
     kind: str
     id: str
@@ -50,6 +78,7 @@ class Accepted(msgspec.Struct, frozen=True):
     channel: str
     created_ms: int
     handed: bool = False
+    begun: Begun | None = None
 
 
 class LeaseAsk(msgspec.Struct, frozen=True):
@@ -77,33 +106,6 @@ class Release(msgspec.Struct, frozen=True, array_like=True):
     at_ms: int = 0
     strike: int = 0  # 1: this job made a stage fail
     owner: str = ""
-
-
-class Begin(msgspec.Struct, frozen=True, array_like=True):
-    """An attempt, stored before the wire."""
-
-    project: str
-    message: str
-    attempt: str
-    provider: str
-    channel: str
-    parts: int
-    node: str
-    epoch: int
-    to_hash: str
-    sender: str | None
-    user_ref: int | None
-    encoding: str
-    at_ms: int
-    owner: str
-    event: str
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """`ok` with the concatenation reference; or why nothing was stored: `gone`, `suppressed`, `not_owner`."""
-
-    kind: str
-    concat_ref: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):

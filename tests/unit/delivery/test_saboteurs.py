@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peers.carriers import node_smsc
+from simulation.test_saboteurs import behind_the_wire
 from tidings.domain.attempt import Submission
-from tidings.store.contract import Begun
-from tidings.store.sqlite import attempts, inbound, jobs, receipts
+from tidings.store.sqlite import inbound, jobs, receipts
+from tidings.store.sqlite.engine import Engine
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -47,20 +48,9 @@ async def test_attempt_before_wire(bench: Bench) -> None:
 
 
 async def test_attempt_before_wire_sabotaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tidings.store.sqlite.engine import Engine
-
-    write = Engine.write
-    late: set[asyncio.Task[Any]] = set()
-
-    async def after_the_wire(self: Engine, fn: Any, items: list[Any]) -> list[Any]:
-        if fn is attempts.begin and items:
-            late.add(asyncio.create_task(write(self, fn, items)))
-            return [Begun("ok") for _ in items]
-        return await write(self, fn, items)
-
-    monkeypatch.setattr(Engine, "write", after_the_wire)
+    behind_the_wire(monkeypatch, Engine)
     assert await attempts_before_wire(bench)
-    await asyncio.gather(*late)
+    await asyncio.sleep(0.1)  # those that are late
 
 
 async def early_receipts(bench: Bench, smsc_port: int) -> set[str]:

@@ -1,7 +1,10 @@
-"""Accepting: message, personal row, job, first event and idempotency record in one commit."""
+"""Accepting: message, personal row, job, first event and idempotency record in one commit, and where the path is idle the first
+attempt too."""
+
+from msgspec.structs import replace
 
 from tidings.store.contract import NEVER, Accepted, NewMessage
-from tidings.store.postgres import idempotency, locks
+from tidings.store.postgres import attempts, idempotency, locks
 from tidings.store.postgres.rowset import columns, rowset, turned
 from tidings.store.postgres.session import Session
 
@@ -49,8 +52,19 @@ async def accept(session: Session, items: list[NewMessage]) -> list[Accepted]:
         session.events += [
             (item.project, item.event, f"message.{item.status}", item.id, item.created_ms, None) for item in fresh
         ]
+        await _begin(session, fresh, results)
     await _replay(session, replays, results)
     return results
+
+
+async def _begin(session: Session, fresh: list[NewMessage], results: list[Accepted]) -> None:
+    begins = [item.begin for item in fresh if item.begin is not None]
+    if not begins:
+        return
+    begun = dict(zip([i.message for i in begins], await attempts.begin(session, begins), strict=True))
+    for n, result in enumerate(results):
+        if result.kind == "new" and result.id in begun:
+            results[n] = replace(result, begun=begun[result.id])
 
 
 async def _claims(session: Session, items: list[NewMessage]) -> list[tuple[str, str]]:

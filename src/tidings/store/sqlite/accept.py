@@ -1,31 +1,33 @@
-"""Accepting: message, personal row, job, first event and idempotency record in one commit."""
+"""Accepting: message, personal row, job, first event and idempotency record in one commit, and where the path is idle the first
+attempt too."""
 
 from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, Final
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
-from tidings.store.contract import NEVER, Accepted, NewMessage
-from tidings.store.sqlite import idempotency
+from tidings.store.contract import NEVER, Accepted, Begun, NewMessage
+from tidings.store.sqlite import attempts, idempotency
 from tidings.store.sqlite.link import Connection, rows
 
 _MESSAGES = """
 insert into messages (project, id, mode, channel, lane, status, created_ms, due_ms, valid_until_ms, sequence, on_unknown,
-  template, locale, reference, tags, retry_of) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+  template, locale, reference, tags, retry_of, provider, encoding, parts)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _PERSONAL = "insert into personal (project, owner, key_id, to_hash, sealed) values (?, ?, ?, ?, ?)"
 _JOBS = """
-insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner, tries)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _EVENTS = "insert into events (project, id, type, message, at_ms) values (?, ?, 'message.' || ?, ?, ?)"
 _IDEMPOTENCY = "insert into {} values (?, ?, ?, ?)"
-#: Statement → the fields of NewMessage that it takes, by place.
-_INSERTS: Final[tuple[tuple[str, "itemgetter[Any]"], ...]] = (
-    (_MESSAGES, itemgetter(*range(16))),
-    (_PERSONAL, itemgetter(0, 1, 16, 17, 18)),
-    (_JOBS, itemgetter(0, 1, 4, 19, 22, 7, 8, 9, 21)),
-    (_EVENTS, itemgetter(0, 20, 5, 1, 6)),
-)
+# The fields of NewMessage that a statement takes, by place.
+_MESSAGE: Final = itemgetter(*range(16))
+_BEFORE: Final = itemgetter(*range(5))  # its status, and what is behind it
+_BEHIND: Final = itemgetter(*range(6, 16))
+_OWNER: Final = itemgetter(0, 1, 16, 17, 18)
+_JOB: Final = itemgetter(0, 1, 4, 19, 22, 7, 8, 9, 21)
+_EVENT: Final = itemgetter(0, 20, 5, 1, 6)
 _KEY: Final = itemgetter(0, 23, 24, 1)
 _WAITING = (
     "select distinct j.project, j.sequence from json_each(?) e"
@@ -56,9 +58,10 @@ def accept(connection: Connection, items: list[NewMessage]) -> list[Accepted]:
         fresh.append(item)
         handed = item.owner is not None
         results.append(Accepted("new", item.id, item.status, item.channel, item.created_ms, handed))
-    _insert(connection, _in_sequence(connection, fresh, results), names)
+    begun = _insert(connection, _in_sequence(connection, fresh, results), names)
     _replay(connection, replays, results)
-    return [result for result in results if result is not None]
+    found = [result for result in results if result is not None]
+    return [replace(result, begun=begun[result.id]) if result.id in begun else result for result in found]
 
 
 def _known_keys(
@@ -104,13 +107,32 @@ def _waiting(item: NewMessage) -> NewMessage:
     return NewMessage(*fields)
 
 
-def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -> None:
+def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -> dict[str, Begun]:
+    """What was begun with its message, by message."""
+    begins = [item.begin for item in fresh if item.begin is not None]
+    stand = attempts.stand(connection, begins) if begins else ()
+    first = {begin.message: begin for begin, stands in zip(begins, stand, strict=True) if stands}
+    messages: list[tuple[Any, ...]] = []
+    jobs: list[tuple[Any, ...]] = []
     values = [astuple(item) for item in fresh]
-    for sql, fields in _INSERTS:
-        connection.executemany(sql, map(fields, values))
+    for row in values:
+        begin = first.get(row[1])
+        if begin is None:
+            messages.append((*_MESSAGE(row), None, None, None))
+            jobs.append((*_JOB(row), 0))
+        else:
+            messages.append((*_BEFORE(row), "sending", *_BEHIND(row), begin.provider, begin.encoding, begin.parts))
+            jobs.append((*_JOB(row), 1))
+    connection.executemany(_MESSAGES, messages)
+    connection.executemany(_PERSONAL, map(_OWNER, values))
+    connection.executemany(_JOBS, jobs)
+    connection.executemany(_EVENTS, map(_EVENT, values))
     keyed = [_KEY(row) for row in values if row[23] is not None]
     if keyed:
         connection.executemany(_IDEMPOTENCY.format(names[0]), keyed)
+    begun = dict(zip(first, attempts.insert_first(connection, list(first.values())), strict=True))
+    late = [begin for begin in begins if begin.message not in first]
+    return begun | dict(zip((i.message for i in late), attempts.begin(connection, late) if late else (), strict=True))
 
 
 def _replay(connection: Connection, replays: list[tuple[int, str, str]], results: list[Accepted | None]) -> None:

@@ -12,6 +12,10 @@ _CHECK = """
 select (select owner from jobs where project = ?1 and message = ?2) is ?3,
   (select 1 from provider_leases where provider = ?4 and node = ?5 and epoch = ?6 limit 1),
   (select reason from suppressions where project = ?1 and channel = ?7 and to_hash = ?8)"""
+#: The same of a message that is being accepted: its job is nobody else's.
+_STANDS = """
+select (select 1 from provider_leases where provider = ?4 and node = ?5 and epoch = ?6 limit 1)
+  and (select reason from suppressions where project = ?1 and channel = ?7 and to_hash = ?8) is null"""
 _TRY = "update jobs set tries = tries + 1, provider = ?3 where project = ?1 and message = ?2 returning tries"
 _INSERT = """
 insert into attempts (project, id, message, n, provider, channel, status, parts, node, epoch, to_hash, sender, user_ref, created_ms)
@@ -45,15 +49,30 @@ def begin(connection: Connection, items: list[Begin]) -> list[Begun]:
     return answers
 
 
+def stand(connection: Connection, items: list[Begin]) -> list[bool]:
+    """Whether the first attempt of a message that is being accepted may be stored with it (`insert_first`)."""
+    asked = [(i.project, None, None, i.provider, i.node, i.epoch, i.channel, i.to_hash) for i in items]
+    return [bool(row[0]) for row in connection.executemany(_STANDS, asked)]
+
+
+def insert_first(connection: Connection, items: list[Begin]) -> list[Begun]:
+    """Stores first attempts; what they change of message and job is written with these."""
+    connection.executemany(_INSERT, [_row(item, 1) for item in items])
+    return [Begun("ok", _concat_ref(connection, item) if item.parts > 1 else 0) for item in items]
+
+
 def _store(connection: Connection, good: list[Begin]) -> None:
-    tries = connection.executemany(_TRY, [(i.project, i.message, i.provider) for i in good])
-    attempts = [
-        (i.project, i.attempt, i.message, n[0], i.provider, i.channel, i.parts, i.node, i.epoch, i.to_hash, i.sender,
-         i.user_ref, i.at_ms)
-        for i, n in zip(good, tries, strict=True)
-    ]  # fmt: skip
-    connection.executemany(_INSERT, attempts)
+    # Read to its end first: a statement that is left half-way by an error would hold up every later commit.
+    tries = list(connection.executemany(_TRY, [(i.project, i.message, i.provider) for i in good]))
+    connection.executemany(_INSERT, [_row(i, int(n[0])) for i, n in zip(good, tries, strict=True)])
     connection.executemany(_SENDING, [(i.project, i.message, i.provider, i.encoding, i.parts) for i in good])
+
+
+def _row(i: Begin, n: int) -> tuple[Any, ...]:
+    return (
+        i.project, i.attempt, i.message, n, i.provider, i.channel, i.parts, i.node, i.epoch, i.to_hash, i.sender,
+        i.user_ref, i.at_ms,
+    )  # fmt: skip
 
 
 def _concat_ref(connection: Connection, item: Begin) -> int:
