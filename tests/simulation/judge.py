@@ -11,7 +11,7 @@ import apsw
 
 from tidings.domain.attempt import PartRefused, PartSent
 from tidings.domain.status import ENDS, RANK, may_follow
-from tidings.kit.limits import TRIES
+from tidings.kit.limits import CLOCK_STEP_MS, TRIES
 
 from .carrier import Submit
 from .world import World
@@ -54,7 +54,7 @@ def problems(world: World) -> list[str]:
     found = Found(world)
     checks = (
         _kept, _at_rest, _log_is_legal, _true_to_the_carrier, _reasons, _duplicates, _validity, _stop, _order, _rate,
-        _inbound, _receipts,
+        _inbound, _receipts, _clock,
     )  # fmt: skip
     return world.broken + [f"{check.__name__.strip('_')}: {text}" for check in checks for text in check(found)]
 
@@ -226,12 +226,17 @@ def _inbound(found: Found) -> Iterator[str]:
 
 
 def _receipts(found: Found) -> Iterator[str]:
-    """A receipt that was acknowledged counts: a message whose parts are all delivered is delivered."""
+    """A receipt that was acknowledged counts: where all parts are delivered the attempt is, and the message.
+
+    But not a message that has ended as suppressed (design.md §2): its person said STOP, and what was on the wire then does
+    not make the refusal of what was to follow undone. The attempt says what became of it.
+    """
     delivered = {
         ref for carrier in found.world.carriers for ref, states in carrier.receipts.items() if states.count("delivered")
     }
     sent = {a for a, parts in found.world.outcomes.items() if all(isinstance(part, PartSent) for part in parts)}
     known = {str(attempt) for _, attempt in found.refs}
+    of_attempt = {str(row[0]): row[2] for row in found.attempts}
     by_attempt: dict[str, list[Submit]] = defaultdict(list)
     for submits in found.by_message.values():
         for submit in submits:
@@ -240,5 +245,15 @@ def _receipts(found: Found) -> Iterator[str]:
         submits = by_attempt[attempt]
         if all(submit.ref in delivered for submit in submits):
             status = found.messages[submits[0].message][1]
-            if status != "delivered":
-                yield f"{submits[0].message} is {status}; the carrier told us that all of it was delivered"
+            if status not in ("delivered", "suppressed") or of_attempt[attempt] != "delivered":
+                yield (
+                    f"{submits[0].message} is {status}, its attempt {of_attempt[attempt]};"
+                    " the carrier told us that all of it was delivered"
+                )
+
+
+def _clock(found: Found) -> Iterator[str]:
+    """The node's clock has followed the machine's, however often that was set."""
+    behind_ms = found.world.wall_ms() - found.world.now_ms()
+    if abs(behind_ms) > CLOCK_STEP_MS:
+        yield f"the node's clock is {behind_ms} ms behind"

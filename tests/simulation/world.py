@@ -17,7 +17,7 @@ import pytest
 
 from tidings.channels import registry
 from tidings.channels.contract import ProviderSpec, Sink
-from tidings.delivery import dispatch, sweep
+from tidings.delivery import dispatch, sweep, timekeeper
 from tidings.delivery.accept import Accepted, Idempotency, Want
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
@@ -25,6 +25,7 @@ from tidings.domain.attempt import InboundPart, PartOutcome, PartUnknown, Submis
 from tidings.domain.errors import RequestError, StoreError
 from tidings.domain.request import SendRequest
 from tidings.kit import ids
+from tidings.kit.clock import SteadyClock
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Begin, InboundRow
 from tidings.store.sqlite.group import Write, Written
@@ -38,7 +39,7 @@ from .script import ACTIVE_S, Script, Strike, Wish, Word
 PROJECT = "prj_" + "0" * 32
 SWEEP_ACTIVE_S, SWEEP_QUIET_S = 2.0, 45.0  # in the server 0.5: a sweep is what a lost doorbell costs, no more
 OVERDUE_S = 3 * 3600  # in the server three days
-SETTLE_S = 6 * 3600  # longer than 8 tries, an unknown's wait, and a lease that a clock set back has made an hour longer
+SETTLE_S = 6 * 3600  # longer than 8 tries and an unknown's wait
 
 
 class Sent(msgspec.Struct, kw_only=True):
@@ -59,6 +60,7 @@ class World:
         self.seed, self.script, self.path, self.loop = seed, script, path, loop
         self.rng = random.Random(f"world {seed}")
         self.wall_ms = WallClock(loop, script.start_ms)
+        self.now_ms = SteadyClock(self.wall_ms, loop.time)  # of the node: it follows the wall's jumps
         self.ids = Ids(self.wall_ms, random.Random(f"ids {seed}"))
         self.ring = KeyRing({"k1": b"k" * 32}, "k1", b"l" * 32)
         self.carriers = [
@@ -150,14 +152,13 @@ class World:
         """Starts the node, as often as it takes: with a full disk it cannot."""
         while True:
             self.ids.new_process()
+            self.now_ms = SteadyClock(self.wall_ms, self.loop.time)
             self._crashed = self.loop.create_future()
             self.engine = SimEngine(self.path, self, random.Random(self.rng.random()))
             self.engine.open()
             self.engine.start()
             wait = UnknownWait(self.script.unknown_wait_s, self.script.unknown_wait_s)
-            node = Node(
-                Store(self.engine), self.ring, now=self.wall_ms, wait=wait, rng=random.Random(self.rng.random())
-            )
+            node = Node(Store(self.engine), self.ring, now=self.now_ms, wait=wait, rng=random.Random(self.rng.random()))
             specs = [ProviderSpec(name=c.name, type="sms.sim", config={}, origin="config") for c in self.carriers]
             self.note("boot")
             try:
@@ -220,11 +221,11 @@ class World:
 
     async def _settled(self) -> None:
         """Until nothing is to come any more, or the time is up; then until receipts are overdue."""
-        sweep.SWEEP_S = dispatch.SWEEP_S = SWEEP_QUIET_S
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = SWEEP_QUIET_S
         until_s = self.loop.clock_s + SETTLE_S
         while self.loop.clock_s < until_s and not self._quiet():
             await asyncio.sleep(20.0)
-        sweep.SWEEP_S = dispatch.SWEEP_S = OVERDUE_S / 3
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = OVERDUE_S / 3
         dispatch.LEASE_S = OVERDUE_S  # nothing is leased any more: the renewing task need not wake every ten seconds
         # a clock that was ahead and was set back has dated events up to its step into the future
         await asyncio.sleep(OVERDUE_S * 2 + 3600 * 8)
@@ -363,5 +364,6 @@ def staged(world: World) -> Generator[None]:
         patch.setattr(dispatch, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "RECEIPT_OVERDUE_S", OVERDUE_S)
-        patch.setattr(dispatch, "LEASE_S", dispatch.LEASE_S)  # put back at the end: `_settled` changes it
+        patch.setattr(timekeeper, "LOOK_S", timekeeper.LOOK_S)  # these are put back at the end: `_settled` changes them
+        patch.setattr(dispatch, "LEASE_S", dispatch.LEASE_S)
         yield

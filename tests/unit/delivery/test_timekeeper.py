@@ -41,7 +41,7 @@ class World:
         self.elapsed_s, self.wall_ms = 0.0, START_MS
         self.store = Store()
         self.clock = self.store.clock = SteadyClock(lambda: self.wall_ms, lambda: self.elapsed_s)
-        self.keeper = Timekeeper(self.store, self.clock, lambda: self.wall_ms)  # pyright: ignore
+        self.keeper = Timekeeper(self.store, self.clock)  # pyright: ignore
 
     def passes(self, seconds: float, *, jump_ms: int = 0) -> None:
         self.elapsed_s += seconds

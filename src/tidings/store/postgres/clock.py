@@ -61,6 +61,18 @@ async def shift_jobs(session: Session, items: list[Shift]) -> list[tuple[str, st
     return answers
 
 
+_SHIFT_PARTS = """
+update inbound_parts set received_ms = received_ms + $1
+where case when $1 > 0 then received_ms <= $2 else received_ms > $3 end"""
+
+
+async def shift_parts(session: Session, items: list[tuple[int, int, int]]) -> list[None]:
+    """(by_ms, from_ms, firm_ms): see `StoreClock.shift`."""
+    for item in items:
+        await session.execute(_SHIFT_PARTS, *item)
+    return [None] * len(items)
+
+
 async def shift_deliveries(session: Session, items: list[tuple[int, int]]) -> list[None]:
     """(by_ms, from_ms)."""
     for by_ms, from_ms in items:
