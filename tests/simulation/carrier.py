@@ -74,6 +74,14 @@ class Submit(NamedTuple):
     ref: str
 
 
+class Heard(NamedTuple):
+    """What a person wrote and the node acknowledged: from when it was first brought until it was acknowledged."""
+
+    part: InboundPart
+    from_s: float
+    until_s: float
+
+
 class Observer(Protocol):
     """What the carrier and its provider tell the world."""
 
@@ -97,7 +105,7 @@ class Carrier:
         self.near: SimProvider | None = None
         self.log: list[Submit] = []
         self.receipts: dict[str, list[str]] = {}  # ref → final states that were acknowledged
-        self.acked: list[InboundPart] = []
+        self.acked: list[Heard] = []
         self.starts_s: list[float] = []
 
     def take(self, submission: Submission, part: int) -> tuple[PartOutcome | None, float]:
@@ -167,10 +175,11 @@ class Carrier:
     ) -> None:
         """Delivers until it is acknowledged, as a carrier does that does not lose anything."""
         await asyncio.sleep(after_s)
+        from_s = self.world.loop.time()
         while self.near is None or not await self.near.bring(receipt, inbound):
             await asyncio.sleep(self.rng.choice((0.7, 3.0, 11.0)))
         if inbound is not None:
-            self.acked.append(inbound)
+            self.acked.append(Heard(inbound, from_s, self.world.loop.time()))
         if receipt is not None and receipt.state != "pending":
             self.receipts.setdefault(receipt.refs[0], []).append(receipt.state)
 

@@ -26,6 +26,7 @@ from tidings.domain.errors import RequestError, StoreError
 from tidings.domain.request import SendRequest
 from tidings.kit import ids
 from tidings.kit.clock import SteadyClock
+from tidings.kit.limits import CLOCK_STEP_MS
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Begin, InboundRow
 from tidings.store.sqlite.group import Write, Written
@@ -73,6 +74,7 @@ class World:
         self.engine: SimEngine | None = None
         self.node: Node | None = None
         self.crashes = 0
+        self.leaps_s: list[float] = []  # starts that found a clock which was set ahead while nobody looked
         self.unknowns: Counter[str] = Counter()  # by attempt
         self.open_at_crash: Counter[str] = Counter()  # by message
         self.outcomes: dict[str, tuple[PartOutcome, ...]] = {}
@@ -152,7 +154,7 @@ class World:
         """Starts the node, as often as it takes: with a full disk it cannot."""
         while True:
             self.ids.new_process()
-            self.now_ms = SteadyClock(self.wall_ms, self.loop.time)
+            self._new_clock()
             self._crashed = self.loop.create_future()
             self.engine = SimEngine(self.path, self, random.Random(self.rng.random()))
             self.engine.open()
@@ -169,6 +171,12 @@ class World:
                 self.node = node  # the server listens only now
                 return
             await asyncio.sleep(2.0)
+
+    def _new_clock(self) -> None:
+        before_ms = self.now_ms()  # it would have gone on
+        self.now_ms = SteadyClock(self.wall_ms, self.loop.time)
+        if self.now_ms() - before_ms > CLOCK_STEP_MS:
+            self.leaps_s.append(self.loop.time())
 
     def crash(self) -> None:
         """kill -9: memory is gone, the file stays, what is on the wire goes on."""
