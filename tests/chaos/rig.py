@@ -17,9 +17,8 @@ import aiohttp
 import apsw
 import asyncpg
 
+from forks import AVAILABLE, Forked, fork
 from tidings.domain.status import ENDS
-
-from .forks import AVAILABLE, Forked, fork
 
 #: Leases of three seconds: PostgreSQL's workers wait for the end of a dead one's.
 SHORT_LEASES = """
