@@ -162,6 +162,14 @@ async def test_a_jump_moves_the_wait_for_the_other_parts(world: World, by_ms: in
     assert len(await world.store.inbound.stale_parts(shown_ms + 1)) == 1
 
 
+async def test_the_last_id_is_the_greatest_of_the_last_events(world: World) -> None:
+    assert await world.store.clock.last_id() is None
+    ids = sorted(new_id("evt") for _ in range(3))
+    await world.accept(world.message(event=ids[0]), world.message(event=ids[2]))
+    await world.accept(world.message(event=ids[1]))
+    assert await world.store.clock.last_id() == ids[2]
+
+
 async def test_a_jump_of_the_clock_moves_what_waits(world: World) -> None:
     day_ms = 86_400_000
     waits, later, first, second = (

@@ -33,7 +33,7 @@ from tidings.store.sqlite.group import Write, Written
 from tidings.store.store import Store
 
 from .carrier import Carrier, SimProvider, Submit
-from .clockwork import Ids, VirtualLoop, WallClock
+from .clockwork import Uuid7, VirtualLoop, WallClock
 from .disk import SimEngine
 from .script import ACTIVE_S, Script, Strike, Wish, Word
 
@@ -62,7 +62,7 @@ class World:
         self.rng = random.Random(f"world {seed}")
         self.wall_ms = WallClock(loop, script.start_ms)
         self.now_ms = SteadyClock(self.wall_ms, loop.time)  # of the node: it follows the wall's jumps
-        self.ids = Ids(self.wall_ms, random.Random(f"ids {seed}"))
+        self.uuid7 = Uuid7(self.wall_ms, random.Random(f"ids {seed}"))
         self.ring = KeyRing({"k1": b"k" * 32}, "k1", b"l" * 32)
         self.carriers = [
             Carrier(f"{'ab'[n]}-carrier", self, msgspec.structs.replace(manners), random.Random(f"carrier {n} {seed}"))
@@ -153,7 +153,8 @@ class World:
     async def boot(self) -> None:
         """Starts the node, as often as it takes: with a full disk it cannot."""
         while True:
-            self.ids.new_process()
+            self.uuid7.new_process()
+            ids.ids._last = ""  # its memory is gone
             self._new_clock()
             self._crashed = self.loop.create_future()
             self.engine = SimEngine(self.path, self, random.Random(self.rng.random()))
@@ -367,7 +368,7 @@ def staged(world: World) -> Generator[None]:
         return SimProvider(spec, sink, next(c for c in world.carriers if c.name == spec.name))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids, "uuid7", world.ids)
+        patch.setattr(ids, "uuid7", world.uuid7)
         patch.setattr(registry, "create", create)
         patch.setattr(dispatch, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "SWEEP_S", SWEEP_ACTIVE_S)

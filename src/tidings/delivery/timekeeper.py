@@ -14,6 +14,7 @@ from typing import Final
 
 from tidings.domain.errors import StoreError
 from tidings.kit.clock import SteadyClock
+from tidings.kit.ids import ids
 from tidings.kit.limits import CLOCK_STEP_MS
 from tidings.store.clock import StoreClock
 
@@ -31,7 +32,13 @@ class Timekeeper:
         self._noted_ms = 0
 
     async def start(self) -> None:
-        """Takes the time, before anything is due by it; where it went back since the last run, the store follows."""
+        """Takes the time, before anything is due by it; where it went back since the last run, the store follows.
+
+        Ids go on behind those of the last run, whatever the clock says: a sequence is sent in their order.
+        """
+        last = await self._store.last_id()
+        if last is not None:
+            ids.go_on_behind(last)
         now_ms = await self._read()
         self._clock.follow(now_ms)
         seen_ms = await self._store.seen_ms()

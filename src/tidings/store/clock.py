@@ -38,6 +38,10 @@ class StoreClock(Aggregate):
         """The last time that was noted."""
         return await self._engine.read(self._sql.seen_ms)
 
+    async def last_id(self) -> str | None:
+        """The greatest id of the last events: what is made from now on should sort after it."""
+        return await self._engine.read(self._sql.last_id)
+
     async def note(self, now_ms: int) -> None:
         """It is `now_ms`."""
         await self._engine.write(self._sql.note, [now_ms])

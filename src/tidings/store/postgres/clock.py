@@ -4,6 +4,7 @@ from tidings.store.clock import MARKS_MS, PAGE, Shift
 from tidings.store.postgres.session import Session
 
 _SEEN = "select value from installation where name = 'seen_ms'"
+_LAST = "select max(id) from (select id from events order by seq desc limit 1000) e"
 _NOTE = "insert into installation values ('seen_ms', $1) on conflict (name) do update set value = excluded.value"
 
 
@@ -16,6 +17,11 @@ async def seen_ms(session: Session) -> int | None:
     """The last time that was noted. A read."""
     value = await session.fetchval(_SEEN)
     return int(value) if value is not None else None
+
+
+async def last_id(session: Session) -> str | None:
+    """Of the last thousand events, for those of one moment are in no order. A read."""
+    return await session.fetchval(_LAST)
 
 
 async def note(session: Session, items: list[int]) -> list[None]:

@@ -4,6 +4,7 @@ from tidings.store.clock import MARKS_MS, PAGE, Shift
 from tidings.store.sqlite.link import Connection
 
 _SEEN = "select value from installation where name = 'seen_ms'"
+_LAST = "select max(id) from (select id from events order by seq desc limit 1000)"
 _NOTE = "insert or replace into installation values ('seen_ms', ?)"
 
 
@@ -16,6 +17,12 @@ def seen_ms(connection: Connection) -> int | None:
     """The last time that was noted. A read."""
     row = connection.execute(_SEEN).fetchone()
     return int(str(row[0])) if row is not None else None
+
+
+def last_id(connection: Connection) -> str | None:
+    """Of the last thousand events, for those of one moment are in no order. A read."""
+    row = connection.execute(_LAST).fetchone()
+    return str(row[0]) if row is not None and row[0] is not None else None
 
 
 def note(connection: Connection, items: list[int]) -> list[None]:
