@@ -15,6 +15,18 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+#: Files that take ten seconds and more, the longest first: `make test` hands files to its workers in this order, and what is
+#: short fills up the end. The simulation has processes of its own and comes last of them.
+_LONG = (
+    "acceptance/test_demo", "chaos/test_poison", "chaos/test_clock", "acceptance/test_http_provider",
+    "acceptance/test_unknown_foreign", "acceptance/test_cli", "fuzz/test_coverage_guided", "acceptance/test_backup",
+    "acceptance/test_nodes", "chaos/test_disk_full", "chaos/test_kill", "chaos/test_nodes", "acceptance/test_unknown_content",
+    "simulation/test_saboteurs", "acceptance/test_loadtest", "chaos/test_rate", "chaos/test_carrier_faults",
+    "chaos/test_hostile_connections", "chaos/test_books_saboteurs", "chaos/test_outage", "acceptance/test_twilio_provider",
+    "acceptance/test_smpp_peers", "acceptance/test_smppd_peers", "conformance/test_stores", "conformance/test_providers",
+    "simulation/test_simulation",
+)  # fmt: skip
+
 PEERS_DIR = Path(__file__).parent / "peers"
 
 # `make test` tries the same inputs each time, so that a red run is the work of the change that it judges; the campaigns try
@@ -52,6 +64,17 @@ def unmet(reason: str) -> NoReturn:
     if os.environ.get("TIDINGS_REQUIRE_PEERS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    place = {name: n for n, name in enumerate(_LONG)}
+    here = Path(__file__).parent
+
+    def key(item: pytest.Item) -> int:
+        return place.get(str(item.path.relative_to(here).with_suffix("")), len(place))
+
+    items.sort(key=key)
 
 
 @pytest.fixture(scope="session")

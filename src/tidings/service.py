@@ -13,7 +13,6 @@ import uvloop
 
 from tidings.bus.contract import Bus
 from tidings.bus.local import LocalBus
-from tidings.bus.nats import NatsBus
 from tidings.bus.pipe import PipeBus
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.node import Node, Part
@@ -115,6 +114,8 @@ async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextli
         return pumps.bus
     if settings.bus_url is None:
         return LocalBus(alone=settings.database_url is None)
+    from tidings.bus.nats import NatsBus  # a twentieth of the time of a start, for those who have a NATS server
+
     bus = NatsBus(settings.bus_url, space=ring.lookup("bus"))
     await bus.start()
     stack.push_async_callback(bus.stop)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from forks import AVAILABLE, Forked, fork
 
 START_S = 60
 
@@ -77,41 +80,51 @@ class Api:
             time.sleep(0.02)
 
 
-def start_server(data: Path, key: str, settings: str = "") -> tuple[subprocess.Popen[str], str]:
-    """`tidings serve` with this live key and more lines of `tidings.toml`; (process, URL)."""
+Process = subprocess.Popen[bytes] | Forked
+
+
+def start_server(data: Path, key: str, settings: str = "", *, anew: bool = False) -> tuple[Process, str]:
+    """`tidings serve` with this live key and more lines of `tidings.toml`; (process, URL).
+
+    `anew`: the program itself, not a fork of a process that has its packages already.
+    """
     config = data.parent / f"{data.name}.toml"
     config.write_text("[webhooks]\nallow_private = true\n" + settings)
-    command = [str(Path(sys.executable).with_name("tidings")), "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
-    with (data.parent / f"{data.name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--config", str(config)],
-            env={**os.environ, "TIDINGS_API_KEY": key, "NO_COLOR": "1", "COLUMNS": "200"},
-            stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-    assert process.stdout is not None
+    options = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", "--config", str(config)]
+    env = {**os.environ, "TIDINGS_API_KEY": key, "NO_COLOR": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    log = data.parent / f"{data.name}.log"
+    log.write_bytes(b"")
+    if AVAILABLE and not anew:
+        process: Process = fork(["tidings", *options], env, log)
+    else:
+        program = str(Path(sys.executable).with_name("tidings"))
+        with log.open("ab") as out:
+            process = subprocess.Popen([program, *options], env=env, stdout=out, stderr=out)
     end_s = time.monotonic() + START_S
-    while time.monotonic() < end_s:
-        line = process.stdout.readline()
-        if "http://" in line:
-            return process, "http://" + line.split("http://")[1].split()[0]
-        if not line and process.poll() is not None:
-            break
+    while time.monotonic() < end_s and (process.returncode if isinstance(process, Forked) else process.poll()) is None:
+        if found := re.search(r"(http://\S+)\s", log.read_text()):
+            return process, found[1]
+        time.sleep(0.02)
     stop_server(process)
-    raise AssertionError((data.parent / f"{data.name}.log").read_text()[-4000:])
+    raise AssertionError(log.read_text()[-4000:])
 
 
-def stop_server(process: subprocess.Popen[str]) -> None:
+def stop_server(process: Process) -> None:
     """SIGTERM, then a look whether it obeyed."""
     process.terminate()
+    wait = process.join if isinstance(process, Forked) else process.wait
     try:
-        process.wait(60)
+        wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        wait(60)
         raise
-    finally:
-        if process.stdout is not None:
-            process.stdout.close()
+
+
+def kill_server(process: Process) -> None:
+    """SIGKILL."""
+    process.kill()
+    (process.join if isinstance(process, Forked) else process.wait)(60)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +132,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One server for the session: `url`, `key`, `test_key`, `data`. Webhooks may go to private addresses."""
     data = tmp_path_factory.mktemp("server") / "data"
     key = f"tk_live_{secrets.token_hex(24)}"
-    process, url = start_server(data, key)
+    process, url = start_server(data, key, anew=True)
     api = Api(url=url, key=key, data=data, pid=process.pid)
     made = api.call("POST", "/v1/keys", {"name": "tests", "mode": "test", "scopes": ["*"]}, key=key)
     assert made.status == 201, made.body

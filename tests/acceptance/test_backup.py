@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.conftest import Api, start_server, stop_server
+from acceptance.conftest import Api, kill_server, start_server, stop_server
 
 COMMAND = str(Path(sys.executable).with_name("tidings"))
 DELIVERED, SILENT = "+15005550001", "+15005550009"
@@ -46,8 +46,7 @@ def serving(data: Path, key: str, *, crash: bool = False) -> Iterator[Api]:
         yield Api(url=url, key=key, data=data, pid=process.pid)
     finally:
         if crash:
-            process.kill()  # a drain would wait for the silent carrier
-            process.communicate()
+            kill_server(process)  # a drain would wait for the silent carrier
         else:
             stop_server(process)
 

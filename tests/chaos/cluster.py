@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from peers.carriers import NodeSmsc
 
-from .rig import KEY, Load, Server, listens
+from .rig import KEY, Load, Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Process(Server):
@@ -23,24 +23,20 @@ class Process(Server):
     def __init__(self, cluster: Cluster, role: str, name: str) -> None:
         folder = cluster.folder / name
         folder.mkdir(exist_ok=True)
-        super().__init__(folder, cluster.smsc.port, cluster.unknown_wait_s, cluster.database_url)
+        data = cluster.folder / "data"
+        super().__init__(folder, cluster.smsc.port, cluster.unknown_wait_s, cluster.database_url, data=data)
         self.role, self.cluster = role, cluster
         self.config.write_text(cluster.settings)
 
-    async def start(self, *wrap: str, program: bool = True) -> None:
-        """See `Server`; waits until it listens."""
-        assert program
-        command = [*wrap, str(Path(sys.executable).with_name("tidings")), "serve", "--role", self.role]
-        command += ["--data", str(self.cluster.folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *command, "--config", str(self.config), stdout=log, stderr=log,
-                env={
-                    **os.environ, "TIDINGS_API_KEY": KEY, "TIDINGS_DATABASE_URL": self.database_url or "",
-                    "TIDINGS_BUS_URL": self.cluster.bus_url,
-                },
-            )  # fmt: skip
-        await listens(self.process, self.port, self.folder / "server.log")
+    @property
+    def options(self) -> list[str]:
+        """See `Server`."""
+        return [*super().options, "--role", self.role]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """See `Server`."""
+        return super().env | {"TIDINGS_BUS_URL": self.cluster.bus_url}
 
     @property
     def alive(self) -> bool:

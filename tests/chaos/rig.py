@@ -17,6 +17,7 @@ import aiohttp
 import apsw
 import asyncpg
 
+from forks import AVAILABLE, Forked, fork
 from tidings.domain.status import ENDS
 
 #: Leases of three seconds: PostgreSQL's workers wait for the end of a dead one's.
@@ -25,10 +26,11 @@ from tidings.delivery import accept, dispatch
 accept.LEASE_S = dispatch.LEASE_S = 3
 """
 KEY = "tk_live_" + "c" * 32
+FORK = AVAILABLE and os.environ.get("TIDINGS_CAMPAIGN") != "1"
 WINDOW = 50
 
 
-async def listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+async def listens(process: asyncio.subprocess.Process | Forked, port: int, log: Path) -> None:
     """Returns once `process` takes connections; fails with the end of its log where it has ended."""
     async with asyncio.timeout(30):
         while True:
@@ -60,18 +62,31 @@ class Server:
             f'[[providers]]\nname = "node"\ntype = "sms.smpp"\nhost = "127.0.0.1"\nport = {smsc_port}\n'
             f'system_id = "perf"\npassword = "perf"\nwindow = {WINDOW}\nreconnect_min_s = 0.05\n{provider}'
         )
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Forked | None = None
 
-    async def start(self, *wrap: str, program: bool = True) -> None:
+    @property
+    def options(self) -> list[str]:
+        """Behind the program's name."""
+        return ["serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config)]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the process finds in its environment."""
+        return {**os.environ, "TIDINGS_API_KEY": KEY, "TIDINGS_DATABASE_URL": self.database_url or ""}
+
+    async def start(self, *wrap: str, program: bool = True, patch: str = "") -> None:
         """Starts it, behind the words `wrap`; without `program` they already name what to run."""
-        name = [str(Path(sys.executable).with_name("tidings"))] if program else []
-        command = [*wrap, *name, "serve", "--data", str(self.data)]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *command, "--listen", f"127.0.0.1:{self.port}", "--config", str(self.config), stdout=log, stderr=log,
-                env={**os.environ, "TIDINGS_API_KEY": KEY, "TIDINGS_DATABASE_URL": self.database_url or ""},
-            )  # fmt: skip
-        await listens(self.process, self.port, self.folder / "server.log")
+        log = self.folder / "server.log"
+        if FORK and not wrap:
+            self.process = fork(["tidings", *self.options], self.env, log, patch)
+        else:
+            assert not patch
+            name = [str(Path(sys.executable).with_name("tidings"))] if program else []
+            with log.open("ab") as out:
+                self.process = await asyncio.create_subprocess_exec(
+                    *wrap, *name, *self.options, stdout=out, stderr=out, env=self.env
+                )
+        await listens(self.process, self.port, log)
 
     async def end(self, number: int = signal.SIGTERM) -> None:
         assert self.process is not None
@@ -81,6 +96,9 @@ class Server:
 
     async def start_patched(self, patch: str) -> None:
         """Starts it with Python lines in front that change one thing: a saboteur, or a fault that no peer can make."""
+        if FORK:
+            await self.start(patch=patch)
+            return
         script = self.folder / "patched.py"
         script.write_text(f"{patch}\nimport sys\nfrom tidings.cli import main\nsys.argv[0] = 'tidings'\nmain()\n")
         await self.start(sys.executable, str(script), program=False)

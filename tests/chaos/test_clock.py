@@ -28,7 +28,7 @@ CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
 HOUR_S, DAY_S = 3_600, 86_400
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 OFFSETS = [DAY_S, 0, -HOUR_S, HOUR_S, -DAY_S, 0, HOUR_S, -HOUR_S, -DAY_S, DAY_S, 0] if CAMPAIGN else [HOUR_S, -DAY_S]
-COUNT, EVERY_S = (3_000, 6.0) if CAMPAIGN else (250, 3.0)
+COUNT, EVERY_S = (3_000, 6.0) if CAMPAIGN else (250, 2.0)
 MOVED = """
 import time
 FILE = {file!r}

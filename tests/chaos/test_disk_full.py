@@ -26,8 +26,8 @@ from . import books
 from .rig import SHORT_LEASES, Load, Server
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
-COUNT, TIMES = (3_000, 5) if CAMPAIGN else (500, 1)
-FULL_S = 8.0 if CAMPAIGN else 3.0
+COUNT, TIMES = (3_000, 5) if CAMPAIGN else (400, 1)
+FULL_S = 8.0 if CAMPAIGN else 2.0
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 #: A server that says nothing of the disk.
 MUTE = """
@@ -147,7 +147,7 @@ async def test_the_check_goes_red_where_callers_are_not_told(tmp_path: Path, nod
             try:
                 await load.run(20)
                 disk.fill()
-                await load.run(20 + 4_000)
+                await load.run(20 + 400)
             finally:
                 await server.end(9)
     assert 500 in load.answers

@@ -10,7 +10,7 @@ import pytest
 from store_world import DAY, MINUTE, NODE, NOW, PROJECT, World, execute
 from tidings.domain.errors import StoreError
 from tidings.kit.ids import new_id
-from tidings.store.contract import End, NewMessage, Release
+from tidings.store.contract import End, InboundPartRow, NewMessage, Release
 
 
 async def test_accepted_is_read_back(world: World) -> None:
@@ -148,6 +148,26 @@ async def test_a_jump_back_leaves_the_leases_of_the_new_time(world: World) -> No
     await world.store.clock.shift(-day_ms, NOW - day_ms)
     assert await world.leased_ids(now_ms=NOW - day_ms) == []
     assert sorted(await world.leased_ids(now_ms=NOW - day_ms + MINUTE)) == sorted([old.id, new.id])
+
+
+@pytest.mark.parametrize(("by_ms", "old"), [(-DAY, True), (-DAY, False), (DAY, True)])
+async def test_a_jump_moves_the_wait_for_the_other_parts(world: World, by_ms: int, old: bool) -> None:
+    """What came before the jump waits for as long as it would have; what came after it is not touched."""
+    came_ms = NOW - MINUTE if old else NOW + by_ms + MINUTE
+    part = InboundPartRow("p1", "from", "to", 7, 2, 1, "k1", "sealed", came_ms)
+    assert await world.store.inbound.keep_parts([part]) == [[]]
+    await world.store.clock.shift(by_ms, NOW if by_ms > 0 else NOW + by_ms)
+    shown_ms = came_ms + (by_ms if old else 0)
+    assert await world.store.inbound.stale_parts(shown_ms) == []
+    assert len(await world.store.inbound.stale_parts(shown_ms + 1)) == 1
+
+
+async def test_the_last_id_is_the_greatest_of_the_last_events(world: World) -> None:
+    assert await world.store.clock.last_id() is None
+    ids = sorted(new_id("evt") for _ in range(3))
+    await world.accept(world.message(event=ids[0]), world.message(event=ids[2]))
+    await world.accept(world.message(event=ids[1]))
+    assert await world.store.clock.last_id() == ids[2]
 
 
 async def test_a_jump_of_the_clock_moves_what_waits(world: World) -> None:

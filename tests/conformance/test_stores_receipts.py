@@ -168,6 +168,7 @@ async def test_another_attempt_is_still_under_way(world: World) -> None:
         ([{"sender": "Shop"}, {"sender": "Bank"}], {"sender": "Bank"}, 1),
         ([{"at_ms": NOW - 10 * MINUTE}], {}, None),
         ([{"at_ms": NOW - 10 * MINUTE}], {"submit_at_ms": NOW - 10 * MINUTE}, 0),
+        ([{"at_ms": NOW + 30_000}], {"submit_at_ms": NOW + 30_000}, None),  # begun when the receipt was here already
     ],
 )
 @pytest.mark.parametrize("first", ["receipt", "unknown"])

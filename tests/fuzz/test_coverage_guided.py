@@ -1,6 +1,6 @@
 """Mutated PDUs, guided by coverage (atheris), through the codec and whole sessions of both sides.
 
-30,000 inputs in `make test`, a million in `make fuzz`; each holds one PDU or several. The corpus that it begins with is
+12,000 inputs in `make test`, a million in `make fuzz`; each holds one PDU or several. The corpus that it begins with is
 kept in `corpus/`; TIDINGS_FUZZ_CORPUS=folder keeps what a campaign finds beside it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
-RUNS = int(os.environ.get("TIDINGS_FUZZ_RUNS", "1000000" if CAMPAIGN else "30000"))
+RUNS = int(os.environ.get("TIDINGS_FUZZ_RUNS", "1000000" if CAMPAIGN else "12000"))
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"

@@ -61,7 +61,7 @@ class Manners(msgspec.Struct, kw_only=True):
 
 
 class Submit(NamedTuple):
-    """A part that reached the carrier."""
+    """A part that reached the carrier. `at_ms` is by the node's clock, which follows a jump of the machine's a moment later."""
 
     at_s: float
     at_ms: int
@@ -74,12 +74,21 @@ class Submit(NamedTuple):
     ref: str
 
 
+class Heard(NamedTuple):
+    """What a person wrote and the node acknowledged: from when it was first brought until it was acknowledged."""
+
+    part: InboundPart
+    from_s: float
+    until_s: float
+
+
 class Observer(Protocol):
     """What the carrier and its provider tell the world."""
 
     loop: asyncio.AbstractEventLoop
 
     def wall_ms(self) -> int: ...
+    def now_ms(self) -> int: ...
     def note(self, *what: Any) -> None: ...
     def wrote(self, carrier: Carrier, submit: Submit, submission: Submission) -> None: ...
     def outcome(self, attempt: str, parts: Sequence[PartOutcome]) -> None: ...
@@ -96,7 +105,7 @@ class Carrier:
         self.near: SimProvider | None = None
         self.log: list[Submit] = []
         self.receipts: dict[str, list[str]] = {}  # ref → final states that were acknowledged
-        self.acked: list[InboundPart] = []
+        self.acked: list[Heard] = []
         self.starts_s: list[float] = []
 
     def take(self, submission: Submission, part: int) -> tuple[PartOutcome | None, float]:
@@ -120,7 +129,7 @@ class Carrier:
                 delay_s = rng.uniform(1.0, ANSWER_TIMEOUT_S - 1.0)
             answer, carried = PartSent(f"{self.name[0]}{len(self.log)}"), True
         submit = Submit(
-            self.world.loop.time(), self.world.wall_ms(), submission.message_id, submission.attempt_id, part,
+            self.world.loop.time(), self.world.now_ms(), submission.message_id, submission.attempt_id, part,
             len(submission.parts), submission.valid_until_ms, carried, f"{self.name[0]}{len(self.log)}",
         )  # fmt: skip
         self.log.append(submit)
@@ -152,7 +161,7 @@ class Carrier:
             sender=submission.sender if manners.names_sender else None, state=state,
             carrier_state={"undelivered": "undeliverable"}.get(state, state),
             user_ref=submission.user_ref if manners.echoes_user_ref else None,
-            submit_at_ms=submit.at_ms // 1000 * 1000,
+            submit_at_ms=self.world.wall_ms() // 1000 * 1000,
         )  # fmt: skip
         self.world.spawn(self._bring(after_s, receipt=receipt))
 
@@ -166,10 +175,11 @@ class Carrier:
     ) -> None:
         """Delivers until it is acknowledged, as a carrier does that does not lose anything."""
         await asyncio.sleep(after_s)
+        from_s = self.world.loop.time()
         while self.near is None or not await self.near.bring(receipt, inbound):
             await asyncio.sleep(self.rng.choice((0.7, 3.0, 11.0)))
         if inbound is not None:
-            self.acked.append(inbound)
+            self.acked.append(Heard(inbound, from_s, self.world.loop.time()))
         if receipt is not None and receipt.state != "pending":
             self.receipts.setdefault(receipt.refs[0], []).append(receipt.state)
 
@@ -276,7 +286,7 @@ class SimProvider:
         """Whether the node has it: told only after its commit."""
         if not self._bound or self._dead:
             return False
-        now_ms = self._world.wall_ms()
+        now_ms = self._world.now_ms()
         receipts = [] if receipt is None else [msgspec.structs.replace(receipt, received_ms=now_ms)]
         parts = [] if inbound is None else [msgspec.structs.replace(inbound, received_ms=now_ms)]
         self._world.note("bring", self.name, [(r.refs, r.state) for r in receipts], [p.dedup for p in parts])
@@ -361,7 +371,7 @@ class SimProvider:
             self._settle(item, PartRetry(_error("no_link", retryable=True)))
 
     def _settle(self, item: Item, outcome: PartOutcome) -> None:
-        self._outbox.settle(item, outcome, self._world.wall_ms())
+        self._outbox.settle(item, outcome, self._world.now_ms())
 
     def _report(self) -> None:
         if self._dead:

@@ -70,7 +70,7 @@ class _Id:
         self.hex = text
 
 
-class Ids:
+class Uuid7:
     """Stands in for `uuid7`: monotonic within one life of the process even where the clock goes back, as the library's are.
 
     Source: RFC 9562 §5.7, §6.2 (method 1: a counter behind the time).

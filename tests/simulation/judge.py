@@ -11,9 +11,9 @@ import apsw
 
 from tidings.domain.attempt import PartRefused, PartSent
 from tidings.domain.status import ENDS, RANK, may_follow
-from tidings.kit.limits import TRIES
+from tidings.kit.limits import CLOCK_STEP_MS, TRIES
 
-from .carrier import Submit
+from .carrier import Heard, Submit
 from .world import World
 
 Row = tuple[Any, ...]
@@ -54,7 +54,7 @@ def problems(world: World) -> list[str]:
     found = Found(world)
     checks = (
         _kept, _at_rest, _log_is_legal, _true_to_the_carrier, _reasons, _duplicates, _validity, _stop, _order, _rate,
-        _inbound, _receipts,
+        _inbound, _receipts, _clock,
     )  # fmt: skip
     return world.broken + [f"{check.__name__.strip('_')}: {text}" for check in checks for text in check(found)]
 
@@ -219,19 +219,35 @@ def _rate(found: Found) -> Iterator[str]:
 
 
 def _inbound(found: Found) -> Iterator[str]:
-    """What a person wrote and we acknowledged is there, once."""
-    words = {part.dedup.split("-")[0] for carrier in found.world.carriers for part in carrier.acked}
-    if len(found.inbound) != len(words):
-        yield f"{len(words)} inbound messages were acknowledged, {len(found.inbound)} are kept"
+    """What a person wrote and we acknowledged is there, once; in pieces only if the clock says that an hour lay between them.
+
+    Set ahead while the node is down, a clock cannot be told from an hour that has passed.
+    """
+    heard: dict[str, list[Heard]] = defaultdict(list)
+    for carrier in found.world.carriers:
+        for one in carrier.acked:
+            heard[one.part.dedup.split("-")[0]].append(one)
+    apart = 0
+    for pieces in heard.values():
+        from_s, until_s = min(one.from_s for one in pieces), max(one.until_s for one in pieces)
+        if pieces[0].part.total > 1 and any(from_s <= at_s <= until_s for at_s in found.world.leaps_s):
+            apart += pieces[0].part.total - 1
+    if not len(heard) <= len(found.inbound) <= len(heard) + apart:
+        yield f"{len(heard)} inbound messages were acknowledged, {len(found.inbound)} are kept"
 
 
 def _receipts(found: Found) -> Iterator[str]:
-    """A receipt that was acknowledged counts: a message whose parts are all delivered is delivered."""
+    """A receipt that was acknowledged counts: where all parts are delivered the attempt is, and the message.
+
+    But not a message that has ended as suppressed (design.md §2): its person said STOP, and what was on the wire then does
+    not make the refusal of what was to follow undone. The attempt says what became of it.
+    """
     delivered = {
         ref for carrier in found.world.carriers for ref, states in carrier.receipts.items() if states.count("delivered")
     }
     sent = {a for a, parts in found.world.outcomes.items() if all(isinstance(part, PartSent) for part in parts)}
     known = {str(attempt) for _, attempt in found.refs}
+    of_attempt = {str(row[0]): row[2] for row in found.attempts}
     by_attempt: dict[str, list[Submit]] = defaultdict(list)
     for submits in found.by_message.values():
         for submit in submits:
@@ -240,5 +256,15 @@ def _receipts(found: Found) -> Iterator[str]:
         submits = by_attempt[attempt]
         if all(submit.ref in delivered for submit in submits):
             status = found.messages[submits[0].message][1]
-            if status != "delivered":
-                yield f"{submits[0].message} is {status}; the carrier told us that all of it was delivered"
+            if status not in ("delivered", "suppressed") or of_attempt[attempt] != "delivered":
+                yield (
+                    f"{submits[0].message} is {status}, its attempt {of_attempt[attempt]};"
+                    " the carrier told us that all of it was delivered"
+                )
+
+
+def _clock(found: Found) -> Iterator[str]:
+    """The node's clock has followed the machine's, however often that was set."""
+    behind_ms = found.world.wall_ms() - found.world.now_ms()
+    if abs(behind_ms) > CLOCK_STEP_MS:
+        yield f"the node's clock is {behind_ms} ms behind"

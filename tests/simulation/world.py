@@ -17,7 +17,7 @@ import pytest
 
 from tidings.channels import registry
 from tidings.channels.contract import ProviderSpec, Sink
-from tidings.delivery import dispatch, sweep
+from tidings.delivery import dispatch, sweep, timekeeper
 from tidings.delivery.accept import Accepted, Idempotency, Want
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
@@ -25,20 +25,22 @@ from tidings.domain.attempt import InboundPart, PartOutcome, PartUnknown, Submis
 from tidings.domain.errors import RequestError, StoreError
 from tidings.domain.request import SendRequest
 from tidings.kit import ids
+from tidings.kit.clock import SteadyClock
+from tidings.kit.limits import CLOCK_STEP_MS
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Begin, InboundRow, NewMessage
 from tidings.store.sqlite.group import Write, Written
 from tidings.store.store import Store
 
 from .carrier import Carrier, SimProvider, Submit
-from .clockwork import Ids, VirtualLoop, WallClock
+from .clockwork import Uuid7, VirtualLoop, WallClock
 from .disk import SimEngine
 from .script import ACTIVE_S, Script, Strike, Wish, Word
 
 PROJECT = "prj_" + "0" * 32
 SWEEP_ACTIVE_S, SWEEP_QUIET_S = 2.0, 45.0  # in the server 0.5: a sweep is what a lost doorbell costs, no more
 OVERDUE_S = 3 * 3600  # in the server three days
-SETTLE_S = 6 * 3600  # longer than 8 tries, an unknown's wait, and a lease that a clock set back has made an hour longer
+SETTLE_S = 6 * 3600  # longer than 8 tries and an unknown's wait
 
 
 class Sent(msgspec.Struct, kw_only=True):
@@ -59,7 +61,8 @@ class World:
         self.seed, self.script, self.path, self.loop = seed, script, path, loop
         self.rng = random.Random(f"world {seed}")
         self.wall_ms = WallClock(loop, script.start_ms)
-        self.ids = Ids(self.wall_ms, random.Random(f"ids {seed}"))
+        self.now_ms = SteadyClock(self.wall_ms, loop.time)  # of the node: it follows the wall's jumps
+        self.uuid7 = Uuid7(self.wall_ms, random.Random(f"ids {seed}"))
         self.ring = KeyRing({"k1": b"k" * 32}, "k1", b"l" * 32)
         self.carriers = [
             Carrier(f"{'ab'[n]}-carrier", self, msgspec.structs.replace(manners), random.Random(f"carrier {n} {seed}"))
@@ -71,6 +74,7 @@ class World:
         self.engine: SimEngine | None = None
         self.node: Node | None = None
         self.crashes = 0
+        self.leaps_s: list[float] = []  # starts that found a clock which was set ahead while nobody looked
         self.unknowns: Counter[str] = Counter()  # by attempt
         self.open_at_crash: Counter[str] = Counter()  # by message
         self.outcomes: dict[str, tuple[PartOutcome, ...]] = {}
@@ -151,15 +155,15 @@ class World:
     async def boot(self) -> None:
         """Starts the node, as often as it takes: with a full disk it cannot."""
         while True:
-            self.ids.new_process()
+            self.uuid7.new_process()
+            ids.ids._last = ""  # its memory is gone
+            self._new_clock()
             self._crashed = self.loop.create_future()
             self.engine = SimEngine(self.path, self, random.Random(self.rng.random()))
             self.engine.open()
             self.engine.start()
             wait = UnknownWait(self.script.unknown_wait_s, self.script.unknown_wait_s)
-            node = Node(
-                Store(self.engine), self.ring, now=self.wall_ms, wait=wait, rng=random.Random(self.rng.random())
-            )
+            node = Node(Store(self.engine), self.ring, now=self.now_ms, wait=wait, rng=random.Random(self.rng.random()))
             specs = [ProviderSpec(name=c.name, type="sms.sim", config={}, origin="config") for c in self.carriers]
             self.note("boot")
             try:
@@ -170,6 +174,12 @@ class World:
                 self.node = node  # the server listens only now
                 return
             await asyncio.sleep(2.0)
+
+    def _new_clock(self) -> None:
+        before_ms = self.now_ms()  # it would have gone on
+        self.now_ms = SteadyClock(self.wall_ms, self.loop.time)
+        if self.now_ms() - before_ms > CLOCK_STEP_MS:
+            self.leaps_s.append(self.loop.time())
 
     def crash(self) -> None:
         """kill -9: memory is gone, the file stays, what is on the wire goes on."""
@@ -222,11 +232,11 @@ class World:
 
     async def _settled(self) -> None:
         """Until nothing is to come any more, or the time is up; then until receipts are overdue."""
-        sweep.SWEEP_S = dispatch.SWEEP_S = SWEEP_QUIET_S
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = SWEEP_QUIET_S
         until_s = self.loop.clock_s + SETTLE_S
         while self.loop.clock_s < until_s and not self._quiet():
             await asyncio.sleep(20.0)
-        sweep.SWEEP_S = dispatch.SWEEP_S = OVERDUE_S / 3
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = OVERDUE_S / 3
         dispatch.LEASE_S = OVERDUE_S  # nothing is leased any more: the renewing task need not wake every ten seconds
         # a clock that was ahead and was set back has dated events up to its step into the future
         await asyncio.sleep(OVERDUE_S * 2 + 3600 * 8)
@@ -360,10 +370,11 @@ def staged(world: World) -> Generator[None]:
         return SimProvider(spec, sink, next(c for c in world.carriers if c.name == spec.name))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids, "uuid7", world.ids)
+        patch.setattr(ids, "uuid7", world.uuid7)
         patch.setattr(registry, "create", create)
         patch.setattr(dispatch, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "RECEIPT_OVERDUE_S", OVERDUE_S)
-        patch.setattr(dispatch, "LEASE_S", dispatch.LEASE_S)  # put back at the end: `_settled` changes it
+        patch.setattr(timekeeper, "LOOK_S", timekeeper.LOOK_S)  # these are put back at the end: `_settled` changes them
+        patch.setattr(dispatch, "LEASE_S", dispatch.LEASE_S)
         yield

@@ -16,8 +16,10 @@ Role = Annotated[str | None, typer.Option("--role", help="all, or on PostgreSQL 
 
 def serve(data: Data = None, listen: Listen = None, config: ConfigFile = None, role: Role = None) -> None:
     """Run the server until SIGTERM or Ctrl-C, then drain."""
-    from tidings import service, settings
-    from tidings.kit.process import raise_open_files
+    from tidings.kit.process import importing, raise_open_files
+
+    with importing():
+        from tidings import service, settings
 
     raise_open_files()
     try:

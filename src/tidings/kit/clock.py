@@ -21,7 +21,7 @@ class SteadyClock:
     """Counts on from where it was last set."""
 
     def __init__(self, system: Clock = system_ms, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+        self.system, self._monotonic = system, monotonic
         self._base_s = 0.0
         self.follow(system())
 

@@ -52,6 +52,7 @@ RETRY_LAST_S: Final = 1_800.0
 UNKNOWN_WAIT_OTP_S: Final = 10
 UNKNOWN_WAIT_S: Final = 900
 UNKNOWN_MATCH_S: Final = 120
+CLOCK_STEP_MS: Final = 2_000  # of the clock: NTP slews what is less, more is a jump
 RECEIPT_KEPT_S: Final = 7 * 86_400  # unmatched ones: longer than any carrier tries to deliver
 DOUBTED: Final = 20_000  # unknown outcomes of this process whose late answer can still settle them, ~1 kB each
 SWEEP_S: Final = 0.5  # a lost doorbell costs one of these

@@ -38,6 +38,10 @@ class StoreClock(Aggregate):
         """The last time that was noted."""
         return await self._engine.read(self._sql.seen_ms)
 
+    async def last_id(self) -> str | None:
+        """The greatest id of the last events: what is made from now on should sort after it."""
+        return await self._engine.read(self._sql.last_id)
+
     async def note(self, now_ms: int) -> None:
         """It is `now_ms`."""
         await self._engine.write(self._sql.note, [now_ms])
@@ -47,9 +51,15 @@ class StoreClock(Aggregate):
         return (await self._engine.write(self._sql.claim, [(old_ms, new_ms)]))[0]
 
     async def shift(self, by_ms: int, from_ms: int) -> None:
-        """Moves retries, waits for a late receipt, leases and calls of webhooks that are due after `from_ms`."""
+        """Moves retries, waits for a late receipt, leases and calls of webhooks that are due after `from_ms`.
+
+        And waits for the other parts of an inbound message: they count from when a part came. Back, a part that came before
+        the jump is one from well ahead of `from_ms`, for there are new ones, too; what is left out waits twice as long.
+        """
+        firm_ms = from_ms + max(0, -by_ms // 2)
         await self._engine.write(self._sql.shift_deliveries, [(by_ms, from_ms)])
+        await self._engine.write(self._sql.shift_parts, [(by_ms, from_ms, firm_ms)])
         last: tuple[str, str] | None = ("", "")
         while last is not None:
-            shift = Shift(by_ms, from_ms, from_ms + max(0, -by_ms // 2), *last)
+            shift = Shift(by_ms, from_ms, firm_ms, *last)
             last = (await self._engine.write(self._sql.shift_jobs, [shift]))[0]

@@ -6,7 +6,9 @@ import pytest
 
 from tidings.delivery import timekeeper
 from tidings.delivery.timekeeper import Timekeeper
+from tidings.kit import ids as kit_ids
 from tidings.kit.clock import SteadyClock
+from tidings.kit.ids import Ids
 
 START_MS = 1_795_000_000_000
 
@@ -17,6 +19,7 @@ class Store:
     def __init__(self) -> None:
         self.told: list[tuple[str, int, int]] = []
         self.seen: int | None = None
+        self.last: str | None = None
         self.first = True
         self.clock = SteadyClock(lambda: START_MS)
 
@@ -25,6 +28,9 @@ class Store:
 
     async def seen_ms(self) -> int | None:
         return self.seen
+
+    async def last_id(self) -> str | None:
+        return self.last
 
     async def note(self, now_ms: int) -> None:
         self.seen = now_ms
@@ -41,7 +47,7 @@ class World:
         self.elapsed_s, self.wall_ms = 0.0, START_MS
         self.store = Store()
         self.clock = self.store.clock = SteadyClock(lambda: self.wall_ms, lambda: self.elapsed_s)
-        self.keeper = Timekeeper(self.store, self.clock, lambda: self.wall_ms)  # pyright: ignore
+        self.keeper = Timekeeper(self.store, self.clock)  # pyright: ignore
 
     def passes(self, seconds: float, *, jump_ms: int = 0) -> None:
         self.elapsed_s += seconds
@@ -89,6 +95,14 @@ async def test_back_between_two_runs(world: World) -> None:
     await world.keeper.start()
     assert world.store.told == [("shift", -3_600_000, START_MS)]
     assert world.store.seen == START_MS
+
+
+async def test_ids_go_on_behind_those_of_the_last_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit_ids, "ids", mine := Ids())
+    monkeypatch.setattr(timekeeper, "ids", mine)
+    world.store.last = "evt_" + "f" * 11 + "0" + "7fff" + "bfff" + "f" * 12  # by a clock that was millennia ahead
+    await world.keeper.start()
+    assert kit_ids.new_id("evt") > world.store.last
 
 
 async def test_time_that_passed_between_two_runs_is_no_jump(world: World) -> None:

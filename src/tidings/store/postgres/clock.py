@@ -4,6 +4,7 @@ from tidings.store.clock import MARKS_MS, PAGE, Shift
 from tidings.store.postgres.session import Session
 
 _SEEN = "select value from installation where name = 'seen_ms'"
+_LAST = "select max(id) from (select id from events order by seq desc limit 1000) e"
 _NOTE = "insert into installation values ('seen_ms', $1) on conflict (name) do update set value = excluded.value"
 
 
@@ -16,6 +17,11 @@ async def seen_ms(session: Session) -> int | None:
     """The last time that was noted. A read."""
     value = await session.fetchval(_SEEN)
     return int(value) if value is not None else None
+
+
+async def last_id(session: Session) -> str | None:
+    """Of the last thousand events, for those of one moment are in no order. A read."""
+    return await session.fetchval(_LAST)
 
 
 async def note(session: Session, items: list[int]) -> list[None]:
@@ -59,6 +65,18 @@ async def shift_jobs(session: Session, items: list[Shift]) -> list[tuple[str, st
         await session.execute(_SHIFT, *item, *last)
         answers.append(last if len(keys) == PAGE else None)
     return answers
+
+
+_SHIFT_PARTS = """
+update inbound_parts set received_ms = received_ms + $1
+where case when $1 > 0 then received_ms <= $2 else received_ms > $3 end"""
+
+
+async def shift_parts(session: Session, items: list[tuple[int, int, int]]) -> list[None]:
+    """(by_ms, from_ms, firm_ms): see `StoreClock.shift`."""
+    for item in items:
+        await session.execute(_SHIFT_PARTS, *item)
+    return [None] * len(items)
 
 
 async def shift_deliveries(session: Session, items: list[tuple[int, int]]) -> list[None]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tidings.kit.ids import new_id
-from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
+from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
 from tidings.store.postgres import jobs, locks, transitions
 from tidings.store.postgres.rowset import rowset, turned
@@ -178,7 +178,7 @@ async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, lis
     """Attempts without an answer to the same person through the same provider, from about the time of the receipt."""
     near = UNKNOWN_MATCH_S * 1000 + 60_000
     wanted = [
-        (n, item.provider, item.to_hash, _around(item) - near, _around(item) + near)
+        (n, item.provider, item.to_hash, _around(item) - near, _until(item, near))
         for n, item in items.items()
         if item.to_hash is not None
     ]
@@ -194,6 +194,11 @@ async def _keys_of_open(session: Session, items: dict[int, ReceiptRow]) -> set[K
 
 def _around(item: ReceiptRow) -> int:
     return item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
+
+
+def _until(item: ReceiptRow, near: int) -> int:
+    """An attempt that was begun after the receipt had come is not its own, whatever its carrier's clock says."""
+    return min(_around(item) + near, item.received_ms + CLOCK_STEP_MS)
 
 
 async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match | None:

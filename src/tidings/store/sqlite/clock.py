@@ -4,6 +4,7 @@ from tidings.store.clock import MARKS_MS, PAGE, Shift
 from tidings.store.sqlite.link import Connection
 
 _SEEN = "select value from installation where name = 'seen_ms'"
+_LAST = "select max(id) from (select id from events order by seq desc limit 1000)"
 _NOTE = "insert or replace into installation values ('seen_ms', ?)"
 
 
@@ -16,6 +17,12 @@ def seen_ms(connection: Connection) -> int | None:
     """The last time that was noted. A read."""
     row = connection.execute(_SEEN).fetchone()
     return int(str(row[0])) if row is not None else None
+
+
+def last_id(connection: Connection) -> str | None:
+    """Of the last thousand events, for those of one moment are in no order. A read."""
+    row = connection.execute(_LAST).fetchone()
+    return str(row[0]) if row is not None and row[0] is not None else None
 
 
 def note(connection: Connection, items: list[int]) -> list[None]:
@@ -58,6 +65,18 @@ def shift_jobs(connection: Connection, items: list[Shift]) -> list[tuple[str, st
         connection.execute(_SHIFT, (*item, *last))
         answers.append(last if len(keys) == PAGE else None)
     return answers
+
+
+_SHIFT_PARTS = """
+update inbound_parts set received_ms = received_ms + ?1
+where case when ?1 > 0 then received_ms <= ?2 else received_ms > ?3 end"""
+
+
+def shift_parts(connection: Connection, items: list[tuple[int, int, int]]) -> list[None]:
+    """(by_ms, from_ms, firm_ms): see `StoreClock.shift`."""
+    for item in items:
+        connection.execute(_SHIFT_PARTS, item)
+    return [None] * len(items)
 
 
 def shift_deliveries(connection: Connection, items: list[tuple[int, int]]) -> list[None]:

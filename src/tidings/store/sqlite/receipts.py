@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from tidings.kit.ids import new_id
-from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
+from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
 from tidings.store.sqlite import jobs, transitions
 from tidings.store.sqlite.link import Connection, rows
@@ -120,17 +120,18 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     """The part of an unknown attempt that this receipt is for (design §2): by the echoed reference, else the only candidate.
 
     An attempt that is still on the wire is a candidate too, since a receipt may come before its answer: then it waits
-    for the answer. The attempt stays unknown, and its job waits, until every part is accounted for.
+    for the answer. One that was begun after the receipt had come is none, whenever its carrier says that it was submitted:
+    clocks differ. The attempt stays unknown, and its job waits, until every part is accounted for.
     """
     if item.to_hash is None:
         return None
-    near = UNKNOWN_MATCH_S * 1000
+    near = UNKNOWN_MATCH_S * 1000 + 60_000
     around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
     open_ones = list(
         connection.execute(
             "select project, id, message, parts, part_states, user_ref, sender, status from attempts"
             " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?",
-            (item.provider, item.to_hash, around - near - 60_000, around + near + 60_000),
+            (item.provider, item.to_hash, around - near, min(around + near, item.received_ms + CLOCK_STEP_MS)),
         )
     )
     echoed = [row for row in open_ones if item.user_ref is not None and row[5] == item.user_ref]
