@@ -80,6 +80,7 @@ async def test_nodes_are_killed(tmp_path: Path, node_peer: Path, postgres_server
                 await settled(cluster.api, 60 if not CAMPAIGN else 600)
                 await asyncio.sleep(0.5)
                 statuses = dict(await cluster.api.rows("select status, count(*) from messages group by status"))
+                memory_mb = {one.folder.name: one.memory_mb() for one in (cluster.api, *cluster.workers)}
             finally:
                 await cluster.end()
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
@@ -88,7 +89,7 @@ async def test_nodes_are_killed(tmp_path: Path, node_peer: Path, postgres_server
     bound = reaper.held * cluster.window
     print(
         f"\nnodes: seed={SEED} kills={dict(reaper.kills)} nats wiped=2 accepted={len(load.accepted)} lost={len(lost)} stuck=0"
-        f" duplicates={duplicates} (bound {bound}) most binds={binds} {statuses}"
+        f" duplicates={duplicates} (bound {bound}) most binds={binds} memory MB {memory_mb} {statuses}"
     )
     assert reaper.kills == {"api": KILLS, "worker": KILLS}
     assert len(load.accepted) > COUNT * 0.5

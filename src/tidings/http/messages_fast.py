@@ -7,19 +7,17 @@ requests to both and compares every byte that is not an id or a time.
 import time
 from typing import Any, Final
 
-import structlog
 from litestar.types import Receive, Send
 
 from tidings.http.accepting import PATH, SCOPE, accept_one, accepted_bytes
 from tidings.http.auth import Caller, Keys
 from tidings.http.body import check_media, read_body
 from tidings.http.edge import CLOSED, SECURITY, Load, request_id_of, send_problem
+from tidings.http.failures import FailureLog
 from tidings.http.metrics import Meter
-from tidings.http.problem import is_unforeseen
 from tidings.http.ratelimit import POLICY
 from tidings.http.services import Services
 
-_log: Final = structlog.get_logger("tidings.http")
 _FIXED: Final = [(b"content-type", b"application/json"), *SECURITY, *CLOSED, (b"ratelimit-policy", POLICY)]
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
@@ -27,8 +25,8 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 class FastMessages:
     """The raw route."""
 
-    def __init__(self, services: Services, keys: Keys, meter: Meter, load: Load) -> None:
-        self._services, self._keys, self._meter, self._load = services, keys, meter, load
+    def __init__(self, services: Services, keys: Keys, meter: Meter, load: Load, failures: FailureLog) -> None:
+        self._services, self._keys, self._meter, self._load, self._failures = services, keys, meter, load, failures
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         started_s = time.perf_counter()
@@ -40,8 +38,7 @@ class FastMessages:
         except ConnectionError:
             status = 499
         except Exception as error:
-            if is_unforeseen(error):
-                _log.error("request_failed", request_id=request_id, route=PATH, exc_info=error)
+            self._failures.tell(error, request_id, PATH)
             status = await send_problem(send, error, request_id, scope["auth"])
         self._meter.observe("POST", PATH, status, time.perf_counter() - started_s)
 

@@ -10,6 +10,7 @@ HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
 REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once, each 64 KiB of body counting as one: 128 MiB at most
 REQUEST_UNIT_BYTES: Final = 65_536
+FAILURES_TOLD_S: Final = 1.0  # a full store fails every request: one line of log for all of this time
 STREAM_HEARTBEAT_S: Final = 15.0  # below the idle time-outs of common proxies
 LIST_SCAN_ROWS: Final = 20_000  # rows that one page looks at: a filter that matches little gives short pages
 KEY_CACHE: Final = 10_000  # API keys kept in memory
