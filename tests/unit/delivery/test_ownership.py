@@ -158,6 +158,20 @@ async def test_who_cannot_beat_stops_before_its_term_ends(bench: Bench) -> None:
     assert set(a.has.values()) == {2}, "what it gave up it has to get anew"
 
 
+async def test_who_was_frozen_knows_before_its_guard_does(bench: Bench) -> None:
+    """What came first after the freeze, a timer or a socket, may write nothing any more."""
+    a = Part(bench, "a")
+    assert not a.owner.holds()
+    await turns(bench, [a], 1)
+    bench.time_s += TERM_S * 0.7
+    assert a.owner.holds()
+    bench.time_s += TERM_S * 0.1
+    assert not a.owner.holds()
+    await a.owner.guard()
+    await turns(bench, [a], 2)
+    assert a.owner.holds()
+
+
 async def test_who_was_buried_drops_everything_and_begins_anew(bench: Bench) -> None:
     a, b = Part(bench, "a"), Part(bench, "b")
     await turns(bench, [a], 1)

@@ -150,6 +150,8 @@ class HttpEngine:
     def _pump(self) -> None:
         """Sends as many parts as window, rate and breaker allow."""
         outbox, now = self._outbox, self._monotonic()
+        if not self._sink.holds(self.name):
+            return None
         if not outbox.queued or not self.link.usable:
             return self._expect_link()
         allowed, written = 0 if now < self._held_until else self.pacer.allow(now), 0

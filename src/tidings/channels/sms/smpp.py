@@ -276,7 +276,7 @@ class SmppProvider:
     def _pump(self) -> None:
         """Writes as many parts as window, rate and transport allow, with one write per link."""
         outbox = self._outbox
-        if not outbox.queued or not self._sessions:
+        if not outbox.queued or not self._sessions or not self._sink.holds(self.name):
             return
         now, now_ms, written, blocked = self._monotonic(), self._clock(), 0, False
         allowed = self.pacer.allow(now)
