@@ -29,8 +29,8 @@ class Process(Server):
 
     async def start(self, *wrap: str, program: bool = True) -> None:
         """See `Server`; waits until it listens."""
-        assert program
-        command = [*wrap, str(Path(sys.executable).with_name("tidings")), "serve", "--role", self.role]
+        name = [str(Path(sys.executable).with_name("tidings"))] if program else []
+        command = [*wrap, *name, "serve", "--role", self.role]
         command += ["--data", str(self.cluster.folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
         with (self.folder / "server.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
