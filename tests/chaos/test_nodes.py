@@ -91,7 +91,8 @@ async def test_nodes_are_killed(tmp_path: Path, node_peer: Path, postgres_server
     lost, duplicates = load.accepted - set(seen), sum(count - 1 for count in seen.values())
     bound = reaper.held * cluster.window
     print(
-        f"\nnodes: seed={SEED} kills={dict(reaper.kills)} ({reaper.idle} without load) nats wiped=2 accepted={len(load.accepted)} lost={len(lost)} stuck=0"
+        f"\nnodes: seed={SEED} kills={dict(reaper.kills)} ({reaper.idle} without load) nats wiped=2"
+        f" accepted={len(load.accepted)} lost={len(lost)} stuck=0"
         f" duplicates={duplicates} (bound {bound}) most binds={binds} memory MB {memory_mb} {statuses}"
     )
     assert reaper.kills == {"api": KILLS, "worker": KILLS}
