@@ -306,7 +306,7 @@ class Owner:
             async with asyncio.timeout(self._term_s * _WAIT):
                 await self.turn()
         except (StoreError, TimeoutError) as error:
-            _log.warning("the ownership of binds cannot be looked after: %s", error or "time-out")
+            _log.warning("the ownership of binds cannot be looked after: %s", str(error) or "time-out")
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

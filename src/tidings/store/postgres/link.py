@@ -97,7 +97,7 @@ class Link:
             except LOST as error:
                 pause = _BACK_OFF_S[min(tries, len(_BACK_OFF_S) - 1)]
                 if time.monotonic() + pause >= until:
-                    raise StoreAway(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+                    raise StoreAway(f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}") from error
                 await asyncio.sleep(pause)
                 tries += 1
         return self._raw
