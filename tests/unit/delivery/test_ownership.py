@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -212,6 +213,19 @@ async def test_what_cannot_be_started_is_given_back(bench: Bench) -> None:
     assert shares(a) == [3]
     await turns(bench, [a, b], 6)
     assert Place("c1") in b.has
+
+
+async def test_a_store_that_says_nothing_is_told_as_a_time_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silent(*_: object) -> int:
+        return await asyncio.Future()
+
+    a = Part(bench, "a")
+    monkeypatch.setattr(bench.store, "enter", silent)
+    monkeypatch.setattr(a.owner, "_term_s", 0.03)
+    await a.owner._turn_safely()
+    assert "looked after: time-out" in caplog.text
 
 
 async def test_two_owners_sabotaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
