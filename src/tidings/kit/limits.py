@@ -60,6 +60,9 @@ POLL_S: Final = 0.1  # how often a process looks where no bus rings for it: a fe
 ROSTER_S: Final = 1.0  # how soon providers made, paused or removed in another process are seen where no bus rings
 LINKS_S: Final = 1.0  # how old the state of links may be in other processes
 OWNER_TERM_S: Final = 10.0  # a dead worker's binds are free after it; far longer than a pause of a healthy process
+HOLDS_AGAIN_S: Final = (
+    0.5  # until a provider that may not write asks again: by then its owner has beaten, or it is stopped
+)
 EXPIRE_BATCH: Final = 1_000
 RECEIPT_OVERDUE_S: Final = 72 * 3_600
 INBOUND_PARTS_WAIT_S: Final = 120  # then what came is handed on as partial
