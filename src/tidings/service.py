@@ -210,7 +210,7 @@ async def _unready(store: Store) -> list[str]:
     except StoreFull:
         full = True
     except (TimeoutError, StoreError) as error:
-        return [f"the store does not write: {error or 'time-out'}"]
+        return [f"the store does not write: {str(error) or 'time-out'}"]
     return [_FULL] if full else []
 
 

@@ -31,6 +31,7 @@ class Books:
     beyond: int
     unknown: int
     most_per_s: int
+    memory_mb: int
     statuses: dict[str, int]
     fates: dict[str, int] = field(default_factory=dict)
 
@@ -44,7 +45,8 @@ class Books:
         words = " ".join(f"{key}={value}" for key, value in more.items())
         return (
             f"\n{name}: {words} accepted={self.accepted} lost={self.lost} stuck={self.stuck} duplicates={self.duplicates}"
-            f" (unknown attempts {self.unknown}, beyond bound {self.beyond}) most/s={self.most_per_s} {self.statuses} {self.fates}"
+            f" (unknown attempts {self.unknown}, beyond bound {self.beyond}) most/s={self.most_per_s}"
+            f" memory={self.memory_mb} MB {self.statuses} {self.fates}"
         )
 
 
@@ -92,6 +94,6 @@ async def close(server: Server, smsc: NodeSmsc, load: Load, deadline_s: float) -
     return Books(
         accepted=len(load.accepted), lost=max(0, len(load.accepted - set(seen)) - held[0][0]), stuck=stuck,
         duplicates=copies, beyond=max(0, copies - sum(unknown.values())), unknown=sum(unknown.values()),
-        most_per_s=most_per_s(smsc), statuses=statuses,
+        most_per_s=most_per_s(smsc), memory_mb=server.memory_mb(), statuses=statuses,
         fates={key: n for key, n in Counter(line["fate"] for line in smsc.of("submit")).items() if key},
     )  # fmt: skip

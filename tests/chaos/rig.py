@@ -42,6 +42,16 @@ async def listens(process: asyncio.subprocess.Process | Forked, port: int, log: 
             await asyncio.sleep(0.02)
 
 
+def tree(pid: int) -> list[int]:
+    """A process and all that it started."""
+    found, tasks = [pid], Path(f"/proc/{pid}/task")
+    for task in tasks.iterdir() if tasks.exists() else ():
+        with contextlib.suppress(OSError):  # a thread that ends meanwhile
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
+    return found
+
+
 class Server:
     """`tidings serve` as its own process, against the SMSC on `smsc_port`."""
 
@@ -110,6 +120,15 @@ class Server:
         for child in children:
             os.kill(int(child), signal.SIGTERM)
         await self.process.wait()
+
+    def memory_mb(self) -> int:
+        """Of all its processes together; a page that several share counts once (PSS). 0 once it has ended."""
+        kb = 0
+        for pid in tree(self.process.pid) if self.process is not None else ():
+            with contextlib.suppress(OSError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                kb += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        return kb // 1024
 
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """A look into the database, beside the server."""

@@ -49,7 +49,7 @@ async def test_kill_9(
             held = await server.rows(
                 "select count(*) from messages where status = 'failed' and cast(error as text) like '%outcome_unknown%'"
             )
-            failed = statuses.get("failed", 0)
+            failed, memory_mb = statuses.get("failed", 0), server.memory_mb()
         finally:
             await server.end()
     kills = killing.result()
@@ -58,7 +58,8 @@ async def test_kill_9(
     bound = kills * WINDOW if on_unknown == "resend" else 0
     print(
         f"\nkill -9: {engine} on_unknown={on_unknown} seed={SEED} kills={kills} accepted={len(load.accepted)}"
-        f" lost={len(lost)} stuck=0 duplicates={duplicates} (bound {bound}) outcome_unknown={held[0][0]} {statuses}"
+        f" lost={len(lost)} stuck=0 duplicates={duplicates} (bound {bound}) outcome_unknown={held[0][0]}"
+        f" memory={memory_mb} MB {statuses}"
     )
     assert len(load.accepted) > COUNT * 0.5
     if on_unknown == "resend":

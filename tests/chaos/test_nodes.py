@@ -23,7 +23,8 @@ from .cluster import Cluster, Process, Tenants, kill
 from .rig import settled
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
-COUNT, KILLS, TENANTS, PACE_S = (20_000, 50, 4, 0.02) if CAMPAIGN else (900, 2, 2, 0.1)
+#: A pace at which the load lasts as long as the kills: one takes some seconds, until the process listens again.
+COUNT, KILLS, TENANTS, PACE_S = (20_000, 50, 4, 0.4) if CAMPAIGN else (900, 2, 2, 0.1)
 SEED = int(os.environ.get("TIDINGS_SEED", "20261126"))
 
 
@@ -34,6 +35,7 @@ class Reaper:
         self._cluster, self._load, self._rng = cluster, load, random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.held = 0  # accounts that killed workers were bound to
+        self.idle = 0  # kills after the load had ended: they show little
 
     async def run(self, count: int, wipe: Callable[[], None]) -> None:
         """In random order, spread over the load; `wipe` is called at a third and two thirds of it."""
@@ -48,6 +50,7 @@ class Reaper:
             await self._one(self._cluster.api if role == "api" else self._rng.choice(self._cluster.workers), role)
 
     async def _one(self, process: Process, role: str) -> None:
+        self.idle += self._load.next >= self._load.count
         if role == "worker":
             self.held += len({place for place in await self._cluster.owners() if place.startswith("t")})
         await kill(process)
@@ -80,6 +83,7 @@ async def test_nodes_are_killed(tmp_path: Path, node_peer: Path, postgres_server
                 await settled(cluster.api, 60 if not CAMPAIGN else 600)
                 await asyncio.sleep(0.5)
                 statuses = dict(await cluster.api.rows("select status, count(*) from messages group by status"))
+                memory_mb = {one.folder.name: one.memory_mb() for one in (cluster.api, *cluster.workers)}
             finally:
                 await cluster.end()
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
@@ -87,8 +91,9 @@ async def test_nodes_are_killed(tmp_path: Path, node_peer: Path, postgres_server
     lost, duplicates = load.accepted - set(seen), sum(count - 1 for count in seen.values())
     bound = reaper.held * cluster.window
     print(
-        f"\nnodes: seed={SEED} kills={dict(reaper.kills)} nats wiped=2 accepted={len(load.accepted)} lost={len(lost)} stuck=0"
-        f" duplicates={duplicates} (bound {bound}) most binds={binds} {statuses}"
+        f"\nnodes: seed={SEED} kills={dict(reaper.kills)} ({reaper.idle} without load) nats wiped=2"
+        f" accepted={len(load.accepted)} lost={len(lost)} stuck=0"
+        f" duplicates={duplicates} (bound {bound}) most binds={binds} memory MB {memory_mb} {statuses}"
     )
     assert reaper.kills == {"api": KILLS, "worker": KILLS}
     assert len(load.accepted) > COUNT * 0.5

@@ -54,12 +54,13 @@ async def test_the_database_goes_away(tmp_path: Path, node_peer: Path, postgres_
             assert server.process.returncode is None, "it did not live through it"
             seen = Counter(int(m[1]) for line in smsc.of("submit") if (m := re.search(r"SEQ(\d+)X", line["text"])))
             statuses = dict(await server.rows("select status, count(*) from messages group by status"))
+            memory_mb = server.memory_mb()
         finally:
             await server.end()
     duplicates, lost = sum(count - 1 for count in seen.values()), load.accepted - set(seen)
     print(
         f"\noutage: seed={SEED} outages={away.result()} accepted={len(load.accepted)} lost={len(lost)} stuck=0"
-        f" duplicates={duplicates} (bound {away.result() * WINDOW}) {statuses}"
+        f" duplicates={duplicates} (bound {away.result() * WINDOW}) memory={memory_mb} MB {statuses}"
     )
     assert away.result() >= 1
     assert len(load.accepted) > COUNT * 0.5

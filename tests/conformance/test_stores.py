@@ -407,6 +407,25 @@ async def test_settled_as_unknown(world: World) -> None:
     assert await world.status(message) == "sent"
 
 
+@pytest.mark.parametrize("since", ["on the wire", "sent"])
+@pytest.mark.parametrize("kind", ["retry", "unknown", "refused"])
+async def test_who_was_taken_for_dead_settles_only_its_attempt(world: World, kind: str, since: str) -> None:
+    """A worker that froze comes back with what became of its attempt; another one has sent the message again meanwhile."""
+    message, begin = await world.started()
+    await world.settle(begin, "unknown", due_ms=NOW + 20)  # by who found it open
+    await world.lease(now_ms=NOW + 20, owner="w2")
+    second = await world.begin(message, owner="w2")
+    if since == "sent":
+        await world.settle(second, "sent", refs=("r",))
+    status, before = await world.status(message), await world.log(message)
+    await world.settle(begin, kind, due_ms=NOW + 30)
+    assert (await world.status(message), await world.log(message)) == (status, before)
+    assert await world.leased_ids(now_ms=NOW + 30, owner="w3") == [], "it is not sent a third time"
+    if since == "on the wire":
+        await world.settle(second, "sent", refs=("r",))
+    assert (await world.status(message), await world.waiting()) == ("sent", 0)
+
+
 async def test_many_callers_settle_at_once(world: World) -> None:
     pairs = [await world.started(f"+4917{n:05}") for n in range(30)]
     await asyncio.gather(*(world.settle(begin, "sent", refs=(f"r{n}",)) for n, (_, begin) in enumerate(pairs)))

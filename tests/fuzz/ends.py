@@ -96,6 +96,9 @@ class Sink:
 
     def ready(self, provider: str) -> None: ...
 
+    def holds(self, provider: str) -> bool:
+        return True
+
     def link_changed(self, provider: str, link: Link) -> None: ...
 
 

@@ -30,6 +30,7 @@ class RecordingSink:
         self.links: list[Link] = []
         self.readies = 0
         self.refuse_receives = 0
+        self.ours = True
         self.gate: asyncio.Event | None = None
         self.log: list[str] = []
 
@@ -51,6 +52,9 @@ class RecordingSink:
 
     def ready(self, provider: str) -> None:
         self.readies += 1
+
+    def holds(self, provider: str) -> bool:
+        return self.ours
 
     def link_changed(self, provider: str, link: Link) -> None:
         self.links.append(link)

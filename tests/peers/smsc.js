@@ -56,10 +56,13 @@ function deliver(session, fields) {
   target.deliver_sm(fields, (resp) => say('deliver_resp', { status: resp.command_status, at: now() }));
 }
 
+// YYMMDDhhmm, UTC: an attempt whose answer was lost is found by when the carrier says that it was submitted.
+const stamp = () => new Date().toISOString().replace(/\D/g, '').slice(2, 12);
+
 function receipt(session, pdu, id) {
   const shown = options.hex_ids ? String(parseInt(id, 16)) : id;
   const text = options.receipt_text ? options.receipt_text.replace('ID', shown)
-    : `id:${shown} sub:001 dlvrd:001 submit date:2611240102 done date:2611240102 stat:DELIVRD err:000 text:`;
+    : `id:${shown} sub:001 dlvrd:001 submit date:${stamp()} done date:${stamp()} stat:DELIVRD err:000 text:`;
   deliver(session, {
     source_addr: pdu.destination_addr, source_addr_ton: 1, source_addr_npi: 1,
     destination_addr: pdu.source_addr, esm_class: 4, short_message: text,

@@ -121,7 +121,7 @@ class NatsBus:
                 await self._follow(client, closed)
             except (*_ERRORS, TimeoutError) as error:
                 level = logging.WARNING if tries == 0 else logging.DEBUG
-                _log.log(level, "no bus, polling instead: %s", error or type(error).__name__)
+                _log.log(level, "no bus, polling instead: %s", str(error) or type(error).__name__)
             finally:
                 self._client = None
                 self._heard = {}

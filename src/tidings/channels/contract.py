@@ -66,6 +66,13 @@ class Sink(Protocol):
         """Room for more (a link came up, the window or the rate has room again). May be called often."""
         ...
 
+    def holds(self, provider: str) -> bool:
+        """False once the carrier's account may be another process's: write nothing, `stop` is about to be called.
+
+        To be asked right before writing: this process may have been frozen since it was given what it holds.
+        """
+        ...
+
     def link_changed(self, provider: str, link: Link) -> None:
         """A link went up or down, or its password was refused."""
         ...

@@ -159,6 +159,10 @@ class Node:
         """See `Sink`."""
         self.dispatcher.ready(provider)
 
+    def holds(self, provider: str) -> bool:
+        """See `Sink`."""
+        return self._owner is not None and self._owner.holds()
+
     def link_changed(self, provider: str, link: Link) -> None:
         """See `Sink`."""
         if link.state == "up":

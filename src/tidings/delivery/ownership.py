@@ -92,6 +92,10 @@ class Keeping(Protocol):
         """Something else is wanted now. Raises StoreError, SettingsError."""
         ...
 
+    def holds(self) -> bool:
+        """Whether what this process took is surely still its own."""
+        ...
+
     async def stop(self) -> None:
         """Drains the binds and gives them back."""
         ...
@@ -124,6 +128,10 @@ class Only:
             epoch = 0 if place.slot == DUTY else await self._acquire(place.name)
             await self._taker.take(place, epoch)
             self._mine.append(place)
+
+    def holds(self) -> bool:
+        """See `Keeping`."""
+        return True
 
     async def stop(self) -> None:
         """See `Keeping`."""
@@ -207,9 +215,13 @@ class Owner:
         if surplus is not None and surplus in self._mine:
             self._give(surplus)
 
+    def holds(self) -> bool:
+        """See `Keeping`. False sooner than `guard` acts where the process was frozen: timers and sockets may come first."""
+        return self._beaten_s is not None and self._monotonic() - self._beaten_s < self._term_s * (1 - _EARLY)
+
     async def guard(self) -> None:
         """Drops everything where no beat has reached the store in time. Never waits for the store."""
-        if self._beaten_s is not None and self._monotonic() - self._beaten_s >= self._term_s * (1 - _EARLY):
+        if self._beaten_s is not None and not self.holds():
             self._beaten_s = None
             if self._mine:
                 _log.error("all binds are given up: this node could not say that it lives")
@@ -294,7 +306,7 @@ class Owner:
             async with asyncio.timeout(self._term_s * _WAIT):
                 await self.turn()
         except (StoreError, TimeoutError) as error:
-            _log.warning("the ownership of binds cannot be looked after: %s", error or "time-out")
+            _log.warning("the ownership of binds cannot be looked after: %s", str(error) or "time-out")
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

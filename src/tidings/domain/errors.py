@@ -14,6 +14,7 @@
     │   └── Overloaded         429 or 503, with `retry_after_s`: not accepted, safe to retry
     └── StoreError             the store cannot take or give data
         ├── StoreFull          no space left: 507, nothing was accepted
+        ├── StoreAway          the database server, or the way to it, is down for now
         └── StoreLocked        another process owns the data directory
 """
 
@@ -112,6 +113,10 @@ class StoreError(TidingsError):
 
 class StoreFull(StoreError):
     """No space is left on the device; nothing of the request was kept."""
+
+
+class StoreAway(StoreError):
+    """The database server cannot be reached, or went away; it may be back soon."""
 
 
 class StoreLocked(StoreError):

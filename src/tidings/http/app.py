@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any, Final, cast
 
-import structlog
 from litestar import Litestar, Request, Response, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
@@ -14,15 +13,15 @@ from tidings.domain.errors import Forbidden
 from tidings.http import callbacks, docs, health
 from tidings.http.auth import Keys
 from tidings.http.edge import Edge, Load
+from tidings.http.failures import FailureLog
 from tidings.http.messages_hot import HotMessages
 from tidings.http.metrics import Meter
-from tidings.http.problem import is_unforeseen, problem_of
+from tidings.http.problem import problem_of
 from tidings.http.route import header_of, spec_of
 from tidings.http.services import Services
 from tidings.http.twilio import routes as twilio
 from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, webhooks
 
-_log: Final = structlog.get_logger("tidings.http")
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
     providers.router, keys.router, webhooks.router, callbacks.router, twilio.router,
@@ -49,8 +48,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
     """Any exception as a problem."""
     scope = cast("dict[str, Any]", request.scope)
     request_id = str(scope["state"].get("tidings.request_id", ""))
-    if is_unforeseen(error):
-        _log.error("request_failed", request_id=request_id, route=scope.get("path_template"), exc_info=error)
+    request.app.state.failures.tell(error, request_id, scope.get("path_template"))
     status, body, headers = problem_of(error, request_id)
     extra = {name.decode(): value.decode() for name, value in headers}
     return Response(body, status_code=status, media_type="application/problem+json", headers=extra)
@@ -63,12 +61,12 @@ class Server:
     def __init__(self, services: Services, *, access_log: bool = False, health_only: bool = False) -> None:
         self.keys = Keys(services.store, services.now)
         self.meter = Meter()
-        load = Load()
+        load, failures = Load(), FailureLog()
         self.closing = asyncio.Event()
         state = State(
             {
                 "services": services, "api_keys": self.keys, "meter": self.meter, "load": load, "openapi": None,
-                "clients": events.Clients(), "closing": self.closing,
+                "failures": failures, "clients": events.Clients(), "closing": self.closing,
             }
         )  # fmt: skip
         self._services = services
@@ -77,7 +75,7 @@ class Server:
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
         hot = not health_only and not access_log
-        self.hot = HotMessages(services, self.keys, self.meter, load) if hot else None
+        self.hot = HotMessages(services, self.keys, self.meter, load, failures) if hot else None
         self.app: ASGIApp = Edge(self.litestar, self.meter, load, access_log=access_log)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

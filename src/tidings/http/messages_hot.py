@@ -10,8 +10,6 @@ import asyncio
 import time
 from typing import Final, Protocol
 
-import structlog
-
 from tidings.delivery.accept import Accepted, Want
 from tidings.domain.errors import RequestError, StoreError
 from tidings.domain.message import Mode
@@ -19,13 +17,13 @@ from tidings.http import accepting
 from tidings.http.auth import Caller, Keys
 from tidings.http.body import check_media
 from tidings.http.edge import CLOSED, SECURITY, Load, problem_answer, request_id_of
+from tidings.http.failures import FailureLog
 from tidings.http.metrics import Meter
-from tidings.http.problem import Headers, is_unforeseen
+from tidings.http.problem import Headers
 from tidings.http.ratelimit import POLICY
 from tidings.http.services import Services
 from tidings.kit.limits import REQUEST_UNIT_BYTES
 
-_log: Final = structlog.get_logger("tidings.http")
 _REPLAYED: Final = b"idempotency-replayed: true\r\n"
 
 
@@ -60,8 +58,8 @@ class _Asked:
 class HotMessages:
     """The hot route. All calls come on the event loop's thread."""
 
-    def __init__(self, services: Services, keys: Keys, meter: Meter, load: Load) -> None:
-        self._services, self._keys, self._meter, self._load = services, keys, meter, load
+    def __init__(self, services: Services, keys: Keys, meter: Meter, load: Load, failures: FailureLog) -> None:
+        self._services, self._keys, self._meter, self._load, self._failures = services, keys, meter, load, failures
         self._waiting: dict[tuple[str, Mode], list[_Asked]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,7 +111,7 @@ class HotMessages:
         try:
             answers = await self._services.acceptor.accept(project, mode, [asked.want for asked in group])
         except Exception as error:
-            if len(group) > 1 and is_unforeseen(error) and not isinstance(error, StoreError):
+            if len(group) > 1 and not isinstance(error, RequestError | StoreError):
                 for asked in group:  # one of them is to blame: nothing was stored, and the others go on without it
                     await self._accept(project, mode, [asked])
                 return
@@ -137,8 +135,7 @@ class HotMessages:
         self._reply(asked, 202, head, body)
 
     def _refuse(self, asked: _Asked, error: Exception) -> None:
-        if is_unforeseen(error):
-            _log.error("request_failed", request_id=asked.request_id, route=accepting.PATH, exc_info=error)
+        self._failures.tell(error, asked.request_id, accepting.PATH)
         status, headers, body = problem_answer(error, asked.request_id, asked.caller)
         self._reply(asked, status, head_of(headers), body)
 

@@ -146,11 +146,6 @@ def _allow(methods: str) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def is_unforeseen(error: BaseException) -> bool:
-    """Whether the error deserves a traceback in the log."""
-    return not isinstance(error, RequestError) and not (isinstance(error, HTTPException) and error.status_code < 500)
-
-
 def field_error(pointer: str, code: str, detail: str) -> FieldError:
     """Short for a FieldError."""
     return FieldError(pointer=pointer, code=code, detail=detail)

@@ -10,6 +10,7 @@ HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
 REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once, each 64 KiB of body counting as one: 128 MiB at most
 REQUEST_UNIT_BYTES: Final = 65_536
+FAILURES_TOLD_S: Final = 1.0  # a full store fails every request: one line of log for all of this time
 STREAM_HEARTBEAT_S: Final = 15.0  # below the idle time-outs of common proxies
 LIST_SCAN_ROWS: Final = 20_000  # rows that one page looks at: a filter that matches little gives short pages
 KEY_CACHE: Final = 10_000  # API keys kept in memory
@@ -60,6 +61,9 @@ POLL_S: Final = 0.1  # how often a process looks where no bus rings for it: a fe
 ROSTER_S: Final = 1.0  # how soon providers made, paused or removed in another process are seen where no bus rings
 LINKS_S: Final = 1.0  # how old the state of links may be in other processes
 OWNER_TERM_S: Final = 10.0  # a dead worker's binds are free after it; far longer than a pause of a healthy process
+HOLDS_AGAIN_S: Final = (
+    0.5  # until a provider that may not write asks again: by then its owner has beaten, or it is stopped
+)
 EXPIRE_BATCH: Final = 1_000
 RECEIPT_OVERDUE_S: Final = 72 * 3_600
 INBOUND_PARTS_WAIT_S: Final = 120  # then what came is handed on as partial

@@ -114,6 +114,24 @@ async def test_no_connection_is_tried_again_and_then_given_back(rigs: Any) -> No
         assert rig.provider.links()[0].last_error
 
 
+async def test_nothing_is_written_once_the_account_may_be_anothers(rigs: Any) -> None:
+    async with rigs() as rig:
+        rig.sink.ours = False
+        rig.send(3)
+        await asyncio.sleep(0)
+        await rig.provider.stop(1)
+        assert {type(part) for part in await rig.settled()} == {PartRetry}
+        assert rig.carrier.written == 0
+
+
+async def test_it_writes_again_once_the_account_is_surely_ours(rigs: Any) -> None:
+    async with rigs() as rig:
+        rig.sink.ours = False
+        rig.send()
+        rig.sink.ours = True
+        assert {type(part) for part in await rig.settled()} == {PartSent}
+
+
 async def test_a_private_address_is_not_dialled(rigs: Any) -> None:
     async with rigs(allow_networks=["10.0.0.0/8"]) as rig:
         rig.send()

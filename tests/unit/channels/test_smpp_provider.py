@@ -205,6 +205,26 @@ async def test_stop_waits_for_answers_and_gives_the_unwritten_back(smsc: Sandbox
         assert not smsc._sessions
 
 
+async def test_nothing_is_written_once_the_account_may_be_anothers(smsc: SandboxSmsc) -> None:
+    sink = RecordingSink()
+    async with started(smsc.port, sink) as provider:
+        sink.ours = False
+        provider.submit([submission(provider, f"a{n}") for n in range(3)])
+        provider.tick()
+        await provider.stop(1)
+        assert smsc.submits == 0
+        assert [type(outcome.parts[0]) for outcome in sink.done] == [PartRetry] * 3
+
+
+async def test_it_writes_again_once_the_account_is_surely_ours(smsc: SandboxSmsc) -> None:
+    sink = RecordingSink()
+    async with started(smsc.port, sink) as provider:
+        sink.ours = False
+        provider.submit([submission(provider, "a")])
+        sink.ours = True
+        await until(lambda: smsc.submits == 1)
+
+
 async def test_stop_without_answers_ends_in_time(smsc: SandboxSmsc) -> None:
     sink = RecordingSink()
     async with started(smsc.port, sink, response_timeout_s=600) as provider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -158,6 +159,20 @@ async def test_who_cannot_beat_stops_before_its_term_ends(bench: Bench) -> None:
     assert set(a.has.values()) == {2}, "what it gave up it has to get anew"
 
 
+async def test_who_was_frozen_knows_before_its_guard_does(bench: Bench) -> None:
+    """What came first after the freeze, a timer or a socket, may write nothing any more."""
+    a = Part(bench, "a")
+    assert not a.owner.holds()
+    await turns(bench, [a], 1)
+    bench.time_s += TERM_S * 0.7
+    assert a.owner.holds()
+    bench.time_s += TERM_S * 0.1
+    assert not a.owner.holds()
+    await a.owner.guard()
+    await turns(bench, [a], 2)
+    assert a.owner.holds()
+
+
 async def test_who_was_buried_drops_everything_and_begins_anew(bench: Bench) -> None:
     a, b = Part(bench, "a"), Part(bench, "b")
     await turns(bench, [a], 1)
@@ -198,6 +213,19 @@ async def test_what_cannot_be_started_is_given_back(bench: Bench) -> None:
     assert shares(a) == [3]
     await turns(bench, [a, b], 6)
     assert Place("c1") in b.has
+
+
+async def test_a_store_that_says_nothing_is_told_as_a_time_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silent(*_: object) -> int:
+        return await asyncio.Future()
+
+    a = Part(bench, "a")
+    monkeypatch.setattr(bench.store, "enter", silent)
+    monkeypatch.setattr(a.owner, "_term_s", 0.03)
+    await a.owner._turn_safely()
+    assert "looked after: time-out" in caplog.text
 
 
 async def test_two_owners_sabotaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

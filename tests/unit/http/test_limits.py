@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 
 from http_inside import Inside, inside, serving
-from tidings.domain.errors import Overloaded, StoreError, StoreFull
+from tidings.domain.errors import InvalidRequest, Overloaded, StoreAway, StoreError, StoreFull
 from tidings.http import ratelimit
 from tidings.http.app import create_app
 from tidings.http.auth import Keys, expand
 from tidings.http.edge import Load, request_id_of
+from tidings.http.failures import FailureLog
 from tidings.http.metrics import Meter
 from tidings.http.paging import decode_cursor, decode_number, encode_cursor
 from tidings.http.ratelimit import Bucket
 from tidings.kit import log
 from tidings.kit.clock import wall_ms
-from tidings.kit.limits import REQUESTS_IN_FLIGHT
+from tidings.kit.limits import FAILURES_TOLD_S, REQUESTS_IN_FLIGHT
 
 GOOD = {"to": "+15005550001", "text": "hello"}
 
@@ -96,6 +97,37 @@ async def test_failures_are_problems_that_tell_nothing(
         assert (line["request_id"], line["level"]) == ("r-1", "error")
         assert "RuntimeError" in line["exception"]
         assert "tk_live_secret" not in written.getvalue()
+
+
+@pytest.mark.parametrize("error", [StoreFull("no space"), StoreAway("gone")])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/batch"])
+async def test_a_store_that_fails_every_request_is_told_in_a_line(running: Inside, error: Exception, path: str) -> None:
+    class Broken:
+        async def accept(self, *_: Any) -> Any:
+            raise error
+
+    written = io.StringIO()
+    log.configure("INFO", written)
+    app = create_app(replace(running.services, acceptor=Broken()))  # type: ignore[arg-type]
+    body = GOOD if path == "/v1/messages" else {"messages": [GOOD]}
+    for _ in range(10):
+        assert (await running.call("POST", path, body, key=running.test_key, app=app)).status in (503, 507)
+    assert "Traceback" not in written.getvalue()
+    assert "requests_not_accepted" in written.getvalue()
+
+
+def test_how_often_a_failing_store_is_told() -> None:
+    now_s, written = [100.0], io.StringIO()
+    log.configure("INFO", written)
+    failures = FailureLog(lambda: now_s[0])
+    for at_s in (0.0, 0.1, FAILURES_TOLD_S - 0.01, FAILURES_TOLD_S, FAILURES_TOLD_S + 0.1):
+        now_s[0] = 100 + at_s
+        failures.tell(StoreFull("no space"), "r-1", "/")
+    failures.tell(InvalidRequest("the caller's mistake"), "r-1", "/")
+    told = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [(line["event"], line["reason"], line["count"]) for line in told] == [
+        ("requests_not_accepted", "no space", 1), ("requests_not_accepted", "no space", 3),
+    ]  # fmt: skip
 
 
 async def test_a_spent_bucket_refuses_before_anything_is_done(running: Inside) -> None:

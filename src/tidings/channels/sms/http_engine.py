@@ -24,6 +24,7 @@ from tidings.channels.sms.smpp_outbox import Item, Outbox
 from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
+from tidings.kit.limits import HOLDS_AGAIN_S
 from tidings.kit.outbound import Guard, NoReply, NotSent, Outbound, Reply
 
 #: With a rate limit, no more is taken than leaves within this time: priority is decided late.
@@ -150,6 +151,8 @@ class HttpEngine:
     def _pump(self) -> None:
         """Sends as many parts as window, rate and breaker allow."""
         outbox, now = self._outbox, self._monotonic()
+        if outbox.queued and not self._sink.holds(self.name):
+            return self._alarm.at(now + HOLDS_AGAIN_S)
         if not outbox.queued or not self.link.usable:
             return self._expect_link()
         allowed, written = 0 if now < self._held_until else self.pacer.allow(now), 0

@@ -7,6 +7,7 @@ over the same link, makes a second outcome that is marked `late` (and is counted
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from random import Random
@@ -37,6 +38,7 @@ from tidings.domain.attempt import (
 )
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
+from tidings.kit.limits import HOLDS_AGAIN_S
 from tidings.protocols.gsm.segments import Segments
 from tidings.protocols.smpp.pdu import SmppEncodeError
 from tidings.protocols.smpp.receipt import canonical_id
@@ -84,8 +86,7 @@ class SmppProvider:
         self.capabilities = msgspec.structs.replace(CAPABILITIES, query=self.config.query_sm)
         self.pacer = Pacer(self.config.rate_per_s / self.config.slots)
         self._sink = sink
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock, self._monotonic = clock, monotonic
         self._outbox = Outbox()
         self._writer = SubmitWriter(self.config)
         self._inquiries = Inquiries(spec.name, self.config, self._writer, clock)
@@ -117,11 +118,8 @@ class SmppProvider:
         self.tick()
         if self._outbox.open:
             self._idle.clear()
-            try:
-                async with asyncio.timeout(drain_s):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), drain_s)
         self._return(self._outbox.drain(keep_begun=False), local_error("draining", "The provider was stopped."))
         async with asyncio.TaskGroup() as group:
             for link in self._links:
@@ -278,6 +276,8 @@ class SmppProvider:
         outbox = self._outbox
         if not outbox.queued or not self._sessions:
             return
+        if not self._sink.holds(self.name):
+            return self._wake_later(HOLDS_AGAIN_S)
         now, now_ms, written, blocked = self._monotonic(), self._clock(), 0, False
         allowed = self.pacer.allow(now)
         while written < allowed:
@@ -348,12 +348,12 @@ class SmppProvider:
         limit = self.pacer.limit_per_s
         return max(1, int(limit * CREDIT_S) // 2) if limit > 0 and self._outbox.queued else 1
 
-    def _wake_later(self) -> None:
+    def _wake_later(self, least_s: float = 0.0005) -> None:
         """One timer for the moment the pacer allows more."""
         if self._timer is not None:
             return
         now = self._monotonic()
-        delay_s = max(0.0005, self.pacer.wake_at(now) - now)
+        delay_s = max(least_s, self.pacer.wake_at(now) - now)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
 
     def _wake(self) -> None:

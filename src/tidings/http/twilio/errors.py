@@ -2,14 +2,12 @@
 
 from typing import Any, Final, cast
 
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from tidings.domain.errors import FieldError, InvalidRequest, NotFound, RequestError
 from tidings.http.problem import json_bytes, problem_of
 
-_log: Final = structlog.get_logger("tidings.http")
 _MORE: Final = "https://www.twilio.com/docs/errors/{code}"
 #: The codes that are told by HTTP status where no parameter is at fault.
 _OF_STATUS: Final = {
@@ -64,8 +62,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
         error = of_fields(list(error.errors))
     status, _, headers = problem_of(error, request_id)
     extra = {name.decode(): value.decode() for name, value in headers}
-    if status >= 500 and not isinstance(error, RequestError | HTTPException):
-        _log.error("request_failed", request_id=request_id, route=scope.get("path_template"), exc_info=error)
+    request.app.state.failures.tell(error, request_id, scope.get("path_template"))
     if status == 401:
         extra["www-authenticate"] = 'Basic realm="Twilio API"'
     number = error.number if isinstance(error, TwilioError) else _OF_STATUS.get(status, 20001)

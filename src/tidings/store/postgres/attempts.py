@@ -128,6 +128,10 @@ select a.id, a.part_states, j.kind = 'unknown' and j.owner is null and a.n = j.t
 from {rowset("e", "project text, message text, id text")}
 join attempts a on a.project = e.project and a.id = e.id
 left join jobs j on j.project = e.project and j.message = e.message"""
+_CURRENT = f"""
+select a.id from {rowset("e", "project text, message text, id text")}
+join attempts a on a.project = e.project and a.id = e.id
+join jobs j on j.project = e.project and j.message = e.message and j.tries = a.n"""
 _WAIT = f"""
 update jobs j set owner = null, due_ms = e.due_ms, kind = e.kind
 from {rowset("e", "project text, message text, due_ms bigint, kind text")}
@@ -148,17 +152,30 @@ async def settle(session: Session, items: list[Settlement]) -> list[None]:
     kept = await receipts.kept(session, {row[:3] for row in refs}, people)
     keys = {(item.project, item.message) for item in items} | await receipts.may_speak_of(session, kept)
     # who settles a waiting job writes it: its lock is taken in order before, for a lease may be looking at it
-    waits = any(item.kind == "unknown" or item.status == "queued" or item.late for item in items)
+    waits = any(item.kind != "sent" or item.late for item in items)
     locked = await (jobs.hold(session, keys) if waits else transitions.lock(session, keys))
     late = await _late(session, items) if any(item.late for item in items) else {}
+    current = await _current(session, items) if waits else frozenset[str]()
     last = {(item.project, item.attempt): item for item in items}
     await session.execute(_SETTLE, *turned(_attempt_row(item, late.get(item.attempt)) for item in last.values()))
     await receipts.add_refs(session, refs)
-    open_still = [item for item in items if not item.late or late[item.attempt].waits]
+    open_still = [
+        item for item in items
+        if (late[item.attempt].waits if item.late else item.kind == "sent" or item.attempt in current)
+    ]  # fmt: skip
     await transitions.apply(session, [_change(item) for item in open_still if item.status is not None], locked)
     await _settle_jobs(session, open_still)
     await receipts.place_kept(session, kept, locked)
     return [None] * len(items)
+
+
+async def _current(session: Session, items: list[Settlement]) -> frozenset[str]:
+    """The attempts that are the last of their message, and it has not ended.
+
+    A worker that froze, and was taken for dead, may come back with what became of an earlier one: that is no news to the
+    message, unless the carrier has it."""
+    keys = [(item.project, item.message, item.attempt) for item in items if item.kind != "sent" and not item.late]
+    return frozenset(row[0] for row in await session.fetch(_CURRENT, *turned(keys))) if keys else frozenset()
 
 
 class _Late(NamedTuple):

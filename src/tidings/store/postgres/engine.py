@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from tidings.domain.errors import StoreError, StoreFull
+from tidings.domain.errors import StoreAway, StoreError, StoreFull
 from tidings.kit.limits import STORE_GROUP_ITEMS
 from tidings.store.postgres import log
 from tidings.store.postgres.link import CROSSED, LOST, Link, Raw, lost, store_error
@@ -44,7 +44,7 @@ _LOOK_UP: Final = "select token from marks where writer = $1 for update"
 _AGAIN_S: Final = 0.05  # before a transaction is run again on a new connection
 
 
-class CommitUnknown(StoreError):
+class CommitUnknown(StoreAway):
     """The connection was lost during the commit, and its outcome cannot be told."""
 
     doubtful = True

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from tidings.domain.errors import StoreError, StoreFull
+from tidings.domain.errors import StoreAway, StoreError, StoreFull
 from tidings.kit.ids import new_id
 
 Raw: TypeAlias = "asyncpg.Connection[Any]"
@@ -97,7 +97,7 @@ class Link:
             except LOST as error:
                 pause = _BACK_OFF_S[min(tries, len(_BACK_OFF_S) - 1)]
                 if time.monotonic() + pause >= until:
-                    raise StoreError(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+                    raise StoreAway(f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}") from error
                 await asyncio.sleep(pause)
                 tries += 1
         return self._raw
@@ -153,9 +153,11 @@ def lost(error: Exception, raw: Raw) -> bool:
 
 
 def store_error(error: Exception) -> Exception:
-    """What a caller sees: StoreFull, StoreError, or the error itself where it is none of the database's."""
+    """What a caller sees: StoreFull, StoreAway, StoreError, or the error itself where it is none of the database's."""
     if isinstance(error, asyncpg.DiskFullError):
         return StoreFull("no space is left for the database; nothing of this request was kept")
-    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, *LOST)):
+    if isinstance(error, LOST):
+        return StoreAway(f"{type(error).__name__}: {error}")
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
         return StoreError(f"{type(error).__name__}: {error}")
     return error

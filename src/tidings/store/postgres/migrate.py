@@ -47,7 +47,7 @@ async def _connected(url: str, until: float) -> Raw:
             return await connect(url)
         except LOST as error:
             if time.monotonic() >= until:
-                raise StoreError(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+                raise StoreError(f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}") from error
             await asyncio.sleep(0.2)
 
 

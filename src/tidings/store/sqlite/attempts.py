@@ -103,6 +103,10 @@ update attempts set status = ?3, sent_ms = coalesce(?4, sent_ms), ended_ms = ?5,
   part_states = case when part_states = '' or ?9 then ?7 else part_states end
 where project = ?1 and id = ?2 and +status in ('sending', 'unknown')"""
 _REFS = "insert or replace into refs (provider, ref, to_hash, project, attempt, part) values (?, ?, ?, ?, ?, ?)"
+_CURRENT = """
+select e.value->>2 from json_each(?) e
+cross join attempts a on a.project = e.value->>0 and a.id = e.value->>2
+join jobs j on j.project = a.project and j.message = a.message and j.tries = a.n"""
 _WAIT = "update jobs set owner = null, due_ms = ?3, kind = ?4 where project = ?1 and message = ?2"
 _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "unknown": "unknown"}
 
@@ -118,7 +122,14 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
         if ref
     ]
     connection.executemany(_REFS, refs)
-    open_still = [item for item in items if not item.late or (item.attempt in before and before[item.attempt].waits)]
+    current = _current(connection, items)
+    open_still = [
+        item for item in items
+        if (
+            item.attempt in before and before[item.attempt].waits if item.late
+            else item.kind == "sent" or item.attempt in current
+        )
+    ]  # fmt: skip
     transitions.apply(
         connection,
         [
@@ -135,6 +146,15 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
     receipts.apply_parked(connection, early)
     receipts.match_parked_unknown(connection, {(item.provider, item.to_hash) for item in items})
     return [None] * len(items)
+
+
+def _current(connection: Connection, items: list[Settlement]) -> frozenset[str]:
+    """The attempts that are the last of their message, and it has not ended.
+
+    A worker that was taken for dead may come back with what became of an earlier one: that is no news to the message,
+    unless the carrier has it."""
+    keys = [(item.project, item.message, item.attempt) for item in items if item.kind != "sent" and not item.late]
+    return frozenset(row[0] for row in connection.execute(_CURRENT, rows(keys))) if keys else frozenset()
 
 
 class _Before(NamedTuple):
