@@ -1,14 +1,13 @@
 """What a customer asks for: the body of `POST /v1/messages`, and every check of it."""
 
 import datetime as dt
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
-import phonenumbers
 
 from tidings.domain.errors import FieldError
 from tidings.domain.message import Fallback
+from tidings.domain.phone import phone_problem as phone_problem
 from tidings.domain.sms import sms_problems
 from tidings.kit import limits
 
@@ -45,22 +44,6 @@ class SendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reference: str | None = None
     tags: list[str] = msgspec.field(default_factory=list[str])
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-
-
-@lru_cache(maxsize=65_536)
-def phone_problem(number: str) -> str | None:
-    """What is wrong with `number` as E.164, or None. Sandbox numbers (`+1500555…`) are always good."""
-    if number.startswith("+1500555") and len(number) == 12 and number.isascii() and number[1:].isdigit():
-        return None
-    if not number.startswith("+") or not number[1:].isdigit() or not number.isascii():
-        return "must be in E.164 form: a plus, the country code and the number, digits only, for example +14155550123"
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
-        return "is not a phone number of any country; check the country code"
-    if not phonenumbers.is_possible_number(parsed):
-        return f"cannot be a phone number of country code +{parsed.country_code}: check the number of digits"
-    return None
 
 
 def address_of(request: SendRequest) -> str | None:
