@@ -96,3 +96,9 @@ WEBHOOK_SECRETS: Final = 4  # secrets that sign at once: rotations within one da
 WEBHOOK_CHUNK_ROWS: Final = 2_000  # rows of one statement when many deliveries are queued or deleted
 DNS_CACHE_S: Final = 30
 DNS_THREADS: Final = 16  # names that may hang before others wait for them
+
+# routing
+ROUTES: Final = 1_000  # of one project: more are a table of prefixes, which belongs into one route's `to`
+ROUTE_TARGETS: Final = 32  # each has a draw for every message
+ROUTE_WORDS: Final = 1_000  # destinations, tags or senders of one route
+ROUTE_NO_RECEIPT_S: Final = 86_400.0  # then nobody waits for a message any more
