@@ -8,6 +8,7 @@ _MEDIUM = {"link": "https://files.example.com/a.bin"}
 _UPLOADED = {"id": "1003383421387256"}
 _PLACE = {"latitude": 37.44221496582, "longitude": -122.1, "name": "Philz Coffee", "address": "101 Forest Ave"}
 _ROWS = [{"id": "air", "title": "Air", "description": "Next day"}, {"id": "sea", "title": "Sea"}]
+_MORE = [{"id": "x", "title": "X"}]
 _BUTTONS = [{"id": "yes", "title": "Yes"}, {"id": "no", "title": "No"}, {"id": "later", "title": "Later 🙂"}]
 _CARD = {
     "name": {"formatted_name": "Lucía Gómez", "first_name": "Lucía", "last_name": "Gómez"},
@@ -51,7 +52,7 @@ GOOD: list[tuple[str, dict[str, Any] | None, str | None]] = [
         {
             "interactive": {
                 "body": "How?", "header": {"text": "Shipping"},
-                "list": {"button": "Choose", "sections": [{"title": "A", "rows": _ROWS}, {"title": "B", "rows": [{"id": "x", "title": "X"}]}]},
+                "list": {"button": "Choose", "sections": [{"title": "A", "rows": _ROWS}, {"title": "B", "rows": _MORE}]},
             }
         },
         None,

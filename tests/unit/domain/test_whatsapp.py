@@ -12,14 +12,23 @@ from tidings.domain.whatsapp_content import KINDS, WhatsAppContent
 LINK = {"link": "https://example.com/a.png"}
 BODY = {"body": "Well?"}
 BUTTON = {"id": "a", "title": "A"}
+INTER = "/content/interactive"
+MENU, PART = f"{INTER}/list/sections", "/content/template/components/0"
+NAMED = {"name": {"formatted_name": "A"}}
+LINKED = {"type": "button", "sub_type": "url"}
+TEXT, PAYLOAD = {"type": "text", "text": "a"}, {"type": "payload", "payload": "a"}
+
+
+def _buttons(*buttons: Any, **more: Any) -> dict[str, Any]:
+    return {"interactive": {**BODY, **more, "buttons": list(buttons)}}
 
 
 def _rows(count: int) -> list[dict[str, str]]:
     return [{"id": str(n), "title": f"Row {n}"} for n in range(count)]
 
 
-def _list(*sections: Any, button: str = "Choose") -> dict[str, Any]:
-    return {"interactive": {**BODY, "list": {"button": button, "sections": list(sections)}}}
+def _list(*sections: Any, button: str = "Choose", **more: Any) -> dict[str, Any]:
+    return {"interactive": {**BODY, **more, "list": {"button": button, "sections": list(sections)}}}
 
 
 def _template(*components: Any, name: str = "order_2", language: str = "en_US") -> dict[str, Any]:
@@ -37,7 +46,7 @@ BAD: list[tuple[Any, str | None, str, str]] = [
     ({"image": LINK, "location": {"latitude": 1, "longitude": 1}}, None, "/content/location", "conflict"),
     ({"colour": 1}, "a", "/content", "invalid"),
     ({"image": {"src": "x"}}, None, "/content/image", "invalid"),
-    ({"interactive": {"buttons": [{"id": 7, "title": "A"}]}}, None, "/content/interactive/buttons/0/id", "invalid"),
+    ({"interactive": {"buttons": [{"id": 7, "title": "A"}]}}, None, INTER + "/buttons/0/id", "invalid"),
     ({"image": {}}, None, "/content/image", "required"),
     ({"image": {**LINK, "id": "12345"}}, None, "/content/image", "required"),
     ({"image": {"link": "ftp://example.com/a"}}, None, "/content/image/link", "invalid"),
@@ -52,50 +61,50 @@ BAD: list[tuple[Any, str | None, str, str]] = [
     ({"audio": {**LINK, "caption": "a"}}, None, "/content/audio/caption", "conflict"),
     ({"sticker": LINK}, "a", "/text", "conflict"),
     ({"preview_url": True, "image": LINK}, None, "/content/preview_url", "conflict"),
-    ({"interactive": {"buttons": [BUTTON]}}, None, "/content/interactive/body", "required"),
-    ({"interactive": {**BODY, "buttons": [BUTTON]}}, "b", "/text", "conflict"),
-    ({"interactive": BODY}, None, "/content/interactive", "required"),
-    ({"interactive": {**BODY, "buttons": [BUTTON], "list": {"button": "x", "sections": []}}}, None, "/content/interactive", "required"),
-    ({"interactive": {**BODY, "buttons": [{"id": str(n), "title": str(n)} for n in range(4)]}}, None, "/content/interactive/buttons", "length"),
-    ({"interactive": {**BODY, "buttons": [BUTTON, {"id": "b", "title": "A"}]}}, None, "/content/interactive/buttons/1/title", "duplicate"),
-    ({"interactive": {**BODY, "buttons": [BUTTON, {"id": "a", "title": "B"}]}}, None, "/content/interactive/buttons/1/id", "duplicate"),
-    ({"interactive": {**BODY, "buttons": [{"id": " a", "title": "A"}]}}, None, "/content/interactive/buttons/0/id", "invalid"),
-    ({"interactive": {**BODY, "buttons": [{"id": "a", "title": "x" * 21}]}}, None, "/content/interactive/buttons/0/title", "length"),
-    ({"interactive": {**BODY, "footer": "x" * 61, "buttons": [BUTTON]}}, None, "/content/interactive/footer", "length"),
-    ({"interactive": {**BODY, "header": {}, "buttons": [BUTTON]}}, None, "/content/interactive/header", "required"),
-    ({"interactive": {**BODY, "header": {"text": "x" * 61}, "buttons": [BUTTON]}}, None, "/content/interactive/header/text", "length"),
-    ({"interactive": {**BODY, "header": {"image": {}}, "buttons": [BUTTON]}}, None, "/content/interactive/header/image", "required"),
-    ({"interactive": {**_list({"rows": _rows(1)})["interactive"], "header": {"image": LINK}}}, None, "/content/interactive/header/image", "conflict"),
-    (_list(), None, "/content/interactive/list/sections", "length"),
-    (_list({"rows": _rows(11)}), None, "/content/interactive/list/sections", "length"),
-    (_list({"rows": []}), None, "/content/interactive/list/sections/0/rows", "required"),
-    (_list({"title": "A", "rows": _rows(1)}, {"rows": [{"id": "x", "title": "X"}]}), None, "/content/interactive/list/sections/1/title", "required"),
-    (_list({"title": "A", "rows": _rows(1)}, {"title": "B", "rows": _rows(1)}), None, "/content/interactive/list/sections/1/rows/0/id", "duplicate"),
-    (_list({"rows": [{"id": "a", "title": "x" * 25}]}), None, "/content/interactive/list/sections/0/rows/0/title", "length"),
-    (_list({"rows": [{"id": "a", "title": "A", "description": "x" * 73}]}), None, "/content/interactive/list/sections/0/rows/0/description", "length"),
-    (_list({"rows": _rows(1)}, button="x" * 21), None, "/content/interactive/list/button", "length"),
+    ({"interactive": {"buttons": [BUTTON]}}, None, INTER + "/body", "required"),
+    (_buttons(BUTTON), "b", "/text", "conflict"),
+    ({"interactive": BODY}, None, INTER, "required"),
+    ({"interactive": {**BODY, "buttons": [BUTTON], "list": {"button": "x", "sections": []}}}, None, INTER, "required"),
+    (_buttons(*({"id": str(n), "title": str(n)} for n in range(4))), None, INTER + "/buttons", "length"),
+    (_buttons(BUTTON, {"id": "b", "title": "A"}), None, INTER + "/buttons/1/title", "duplicate"),
+    (_buttons(BUTTON, {"id": "a", "title": "B"}), None, INTER + "/buttons/1/id", "duplicate"),
+    (_buttons({"id": " a", "title": "A"}), None, INTER + "/buttons/0/id", "invalid"),
+    (_buttons({"id": "a", "title": "x" * 21}), None, INTER + "/buttons/0/title", "length"),
+    (_buttons(BUTTON, footer="x" * 61), None, INTER + "/footer", "length"),
+    (_buttons(BUTTON, header={}), None, INTER + "/header", "required"),
+    (_buttons(BUTTON, header={"text": "x" * 61}), None, INTER + "/header/text", "length"),
+    (_buttons(BUTTON, header={"image": {}}), None, INTER + "/header/image", "required"),
+    (_list({"rows": _rows(1)}, header={"image": LINK}), None, INTER + "/header/image", "conflict"),
+    (_list(), None, MENU, "length"),
+    (_list({"rows": _rows(11)}), None, MENU, "length"),
+    (_list({"rows": []}), None, MENU + "/0/rows", "required"),
+    (_list({"title": "A", "rows": _rows(1)}, {"rows": [{"id": "x", "title": "X"}]}), None, MENU + "/1/title", "required"),
+    (_list({"title": "A", "rows": _rows(1)}, {"title": "B", "rows": _rows(1)}), None, MENU + "/1/rows/0/id", "duplicate"),
+    (_list({"rows": [{"id": "a", "title": "x" * 25}]}), None, MENU + "/0/rows/0/title", "length"),
+    (_list({"rows": [{"id": "a", "title": "A", "description": "x" * 73}]}), None, MENU + "/0/rows/0/description", "length"),
+    (_list({"rows": _rows(1)}, button="x" * 21), None, INTER + "/list/button", "length"),
     (_template(), "Hello", "/text", "conflict"),
     (_template(name="Order 2"), None, "/content/template/name", "invalid"),
     (_template(language="english"), None, "/content/template/language", "invalid"),
-    (_template({"type": "footer"}), None, "/content/template/components/0/type", "invalid"),
-    (_template({"type": "body", "parameters": [{"type": "smell"}]}), None, "/content/template/components/0/parameters/0/type", "invalid"),
-    (_template({"type": "body", "parameters": [{"type": "image", "image": LINK}]}), None, "/content/template/components/0/parameters/0/type", "conflict"),
-    (_template({"type": "body", "parameters": [{"type": "text", "text": ""}]}), None, "/content/template/components/0/parameters/0/text", "length"),
-    (_template({"type": "header", "parameters": []}), None, "/content/template/components/0/parameters", "length"),
-    (_template({"type": "header", "parameters": [{"type": "image", "image": {}}]}), None, "/content/template/components/0/parameters/0/image", "required"),
+    (_template({"type": "footer"}), None, PART + "/type", "invalid"),
+    (_template({"type": "body", "parameters": [{"type": "smell"}]}), None, PART + "/parameters/0/type", "invalid"),
+    (_template({"type": "body", "parameters": [{"type": "image", "image": LINK}]}), None, PART + "/parameters/0/type", "conflict"),
+    (_template({"type": "body", "parameters": [{"type": "text", "text": ""}]}), None, PART + "/parameters/0/text", "length"),
+    (_template({"type": "header", "parameters": []}), None, PART + "/parameters", "length"),
+    (_template({"type": "header", "parameters": [{"type": "image", "image": {}}]}), None, PART + "/parameters/0/image", "required"),
     (_template({"type": "body"}, {"type": "body"}), None, "/content/template/components/1", "duplicate"),
-    (_template({"type": "body", "index": 1}), None, "/content/template/components/0/index", "conflict"),
-    (_template({"type": "button", "index": 0, "parameters": [{"type": "payload", "payload": "a"}]}), None, "/content/template/components/0/sub_type", "required"),
-    (_template({"type": "button", "sub_type": "url", "parameters": [{"type": "text", "text": "a"}]}), None, "/content/template/components/0/index", "range"),
-    (_template({"type": "button", "sub_type": "url", "index": 0, "parameters": [{"type": "payload", "payload": "a"}]}), None, "/content/template/components/0/parameters/0/type", "conflict"),
+    (_template({"type": "body", "index": 1}), None, PART + "/index", "conflict"),
+    (_template({"type": "button", "index": 0, "parameters": [PAYLOAD]}), None, PART + "/sub_type", "required"),
+    (_template({**LINKED, "parameters": [TEXT]}), None, PART + "/index", "range"),
+    (_template({**LINKED, "index": 0, "parameters": [PAYLOAD]}), None, PART + "/parameters/0/type", "conflict"),
     ({"location": {"latitude": 90.1, "longitude": 0}}, None, "/content/location/latitude", "range"),
     ({"location": {"latitude": 0, "longitude": float("nan")}}, None, "/content/location/longitude", "range"),
     ({"location": {"longitude": 0}}, None, "/content/location", "invalid"),
-    ({"contacts": [{"name": {"formatted_name": "A"}}] * 6}, None, "/content/contacts", "length"),
+    ({"contacts": [NAMED] * 6}, None, "/content/contacts", "length"),
     ({"contacts": [{"name": {"formatted_name": " "}}]}, None, "/content/contacts/0/name/formatted_name", "length"),
-    ({"contacts": [{"name": {"formatted_name": "A"}, "birthday": "18.8.1990"}]}, None, "/content/contacts/0/birthday", "invalid"),
-    ({"contacts": [{"name": {"formatted_name": "A"}, "emails": [{"email": "a"}]}]}, None, "/content/contacts/0/emails/0/email", "invalid"),
-    ({"contacts": [{"name": {"formatted_name": "A"}, "urls": [{"url": "javascript:alert(1)"}]}]}, None, "/content/contacts/0/urls/0/url", "invalid"),
+    ({"contacts": [{**NAMED, "birthday": "18.8.1990"}]}, None, "/content/contacts/0/birthday", "invalid"),
+    ({"contacts": [{**NAMED, "emails": [{"email": "a"}]}]}, None, "/content/contacts/0/emails/0/email", "invalid"),
+    ({"contacts": [{**NAMED, "urls": [{"url": "javascript:alert(1)"}]}]}, None, "/content/contacts/0/urls/0/url", "invalid"),
     ({"reaction": {"message_id": "wamid.1", "emoji": "ok"}}, None, "/content/reaction/emoji", "invalid"),
     ({"reaction": {"message_id": "", "emoji": "👍"}}, None, "/content/reaction/message_id", "length"),
     ({"reaction": {"message_id": "a", "emoji": "👍"}, "reply_to": "b"}, None, "/content/reply_to", "conflict"),
