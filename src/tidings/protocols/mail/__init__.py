@@ -1,0 +1,1 @@
+"""GSM 03.38 text, user data headers, segmentation."""
