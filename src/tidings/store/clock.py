@@ -47,7 +47,7 @@ class StoreClock(Aggregate):
         return (await self._engine.write(self._sql.claim, [(old_ms, new_ms)]))[0]
 
     async def shift(self, by_ms: int, from_ms: int) -> None:
-        """Moves retries, waits for a late receipt, leases and calls of webhooks that are due after `from_ms`."""
+        """Moves retries, waits for a late receipt, leases, calls of webhooks and ends of codes that are due after `from_ms`."""
         await self._engine.write(self._sql.shift_deliveries, [(by_ms, from_ms)])
         last: tuple[str, str] | None = ("", "")
         while last is not None:

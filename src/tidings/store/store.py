@@ -5,6 +5,7 @@ from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, 
 from tidings.store.engine import Engine, dialect_of
 from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
+from tidings.store.verifications import Verifications
 
 
 class Store:
@@ -25,6 +26,7 @@ class Store:
         self.keys = Keys(engine)
         self.suppressions = Suppressions(engine)
         self.webhooks = Webhooks(engine)
+        self.verifications = Verifications(engine)
         self.clock = StoreClock(engine)
 
     async def probe(self, now_ms: int) -> None:
