@@ -124,6 +124,7 @@ VERIFY_ATTEMPTS_MAX: Final = 10
 VERIFY_ATTEMPTS_DEFAULT: Final = 5  # five guesses at a million: 0.0005 %
 VERIFY_SENDS: Final = 5  # of one verification: who got none of five gets no sixth either
 VERIFY_RESEND_S: Final = 30  # most codes arrive within 10 s: an impatient finger must not cost a second message
+VERIFY_FALLBACK_S: Final = 20  # a receipt takes 2 to 10 s; who waits at a form waits half a minute
 VERIFY_BRAND_CHARS: Final = 24  # with it every built-in text is still one SMS
 VERIFY_APP_HASH_BYTES: Final = 140  # Source: Android SMS Retriever: longer messages are not looked at
 VERIFY_STARTS_PER_ADDRESS: Final = (600, 5)  # (window in seconds, most): a person who tries again
@@ -140,3 +141,29 @@ VERIFY_SWEEP_S: Final = 1.0  # how late an expiry may be told; a check never tak
 VERIFY_STATS_ROWS: Final = 100_000  # that one answer counts, newest first: half a second of work
 VERIFY_STATS_S: Final = 31 * 86_400
 VERIFY_PREFIXES: Final = 1_000  # allowed ones of a project
+
+# email
+EMAIL_SUBJECT_CHARS: Final = 998  # a line of a mail (RFC 5322 §2.1.1)
+EMAIL_ADDRESS_CHARS: Final = 320  # name and address; addresses alone have 254 at most (RFC 5321 §4.5.3.1.3)
+EMAIL_FILES: Final = 20
+EMAIL_FILE_BYTES: Final = 15_000_000  # of one mail, decoded: base64 makes 20 MB, what most mail systems take
+EMAIL_HEADERS: Final = 20
+EMAIL_HEADER_CHARS: Final = 998
+EMAIL_TAGS: Final = 4_000  # of HTML whose styles are moved; readers overflow the stack at ten thousand levels
+EMAIL_MJ_TAGS: Final = 600  # of MJML; each becomes a few tables
+EMAIL_FORMATTING: Final = 20  # open <b>, <a>, <font> …: each is opened anew in every paragraph
+EMAIL_OUT_BYTES: Final = 1_000_000  # HTML after MJML and CSS; Gmail cuts at 102 kB
+MAIL_IN_BYTES: Final = 26_214_400  # one mail to our listener: 25 MiB, as most mail systems take
+MAIL_IN_CONNECTIONS: Final = 200
+MAIL_IN_PER_PEER: Final = 20  # connections of one address at once
+MAIL_IN_PER_MIN: Final = 600  # mails of one address
+MAIL_IN_IDLE_S: Final = 300.0  # between commands; RFC 5321 §4.5.3.2.7
+MAIL_IN_DATA_S: Final = 600.0  # for one whole mail: a sender that needs longer is no mail system
+MAIL_IN_FILES: Final = 50
+
+# -- WhatsApp
+WHATSAPP_WINDOW_S: Final = 86_400  # Source: WhatsApp Business Platform, "Customer service windows"
+WHATSAPP_KEPT_BYTES: Final = 5_242_880  # of a file that a person sends: every photo; longer films stay with Meta
+WHATSAPP_MEDIA_BYTES: Final = 16_777_216  # of a file that we upload: what Meta takes of a film
+WHATSAPP_MEDIA_S: Final = 60.0  # to upload it at 2 Mbit/s
+WHATSAPP_TEMPLATES: Final = 6_000  # what Meta lets an account have
