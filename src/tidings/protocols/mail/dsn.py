@@ -114,10 +114,12 @@ def _odd(mail: Message) -> Notification | None:
         return None
     text = _first_text(mail)
     status = _status(text)
+    told: list[tuple[Action, bytes]] = []
+    told.extend(("delayed", one) for one in sorted(found[0]))
+    told.extend(("failed", one) for one in sorted(found[1]))
     fates = [
         Fate(recipient=address.decode("utf-8", "replace"), action=action, status=status, diagnostic=text[:_TEXT])
-        for action, addresses in (("delayed", found[0]), ("failed", found[1]))
-        for address in sorted(addresses)
+        for action, address in told
     ]
     return Notification(fates=tuple(fates[:_RECIPIENTS]), about=_about(mail), standard=False) if fates else None
 

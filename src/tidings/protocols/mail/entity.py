@@ -111,8 +111,12 @@ def children_of(mail: Message) -> list[Message]:
 
 
 def _children(mail: Message) -> list[Message]:
-    payload = mail.get_payload()
-    return [part for part in payload if isinstance(part, Message)] if isinstance(payload, list) else []
+    payload: object = mail.get_payload()
+    return (
+        [part for part in cast("list[object]", payload) if isinstance(part, Message)]
+        if isinstance(payload, list)
+        else []
+    )
 
 
 def octets(part: Message) -> bytes:

@@ -19,7 +19,6 @@ from tidings.protocols.mail.headers import (
     Mailbox,
     addresses,
     checked,
-    checked_address,
     date,
     parameter,
     semicolons,
@@ -109,15 +108,12 @@ def _headers(mail: Mail) -> list[bytes]:
     if mail.references:
         ids = " ".join(bracketed("references", one) for one in mail.references)
         found.append(structured("References", ids))
-    return found + _unsubscribe(mail) + [_extra(name, value) for name, value in mail.headers]
+    return found + _unsubscribe(mail) + [check_header(name, value) for name, value in mail.headers]
 
 
 def _unsubscribe(mail: Mail) -> list[bytes]:
     """Source: RFC 2369 §3.2; RFC 8058 §3.1 (an https URI, and both fields signed)"""
-    uris = [uri for uri in (mail.unsubscribe_url, mail.unsubscribe_mailto) if uri]
-    for uri in uris:
-        if not _URI.fullmatch(uri):
-            raise HeaderError("unsubscribe", "must be an https: or mailto: URI of ASCII characters without spaces")
+    uris = [check_unsubscribe(uri) for uri in (mail.unsubscribe_url, mail.unsubscribe_mailto) if uri]
     if not uris:
         return []
     found = [structured("List-Unsubscribe", ", ".join(f"<{uri}>" for uri in uris))]
@@ -143,10 +139,34 @@ def reserved(name: str) -> bool:
     return lower in RESERVED or lower.startswith(RESERVED_PREFIXES)
 
 
-def _extra(name: str, value: str) -> bytes:
+def check_header(name: str, value: str) -> bytes:
+    """A header of the caller's, as it is written. Raises HeaderError."""
     if reserved(name):
         raise HeaderError(name, "is written by the mail itself")
     return unstructured(name, value)
+
+
+def check_unsubscribe(uri: str) -> str:
+    """A URI of List-Unsubscribe. Raises HeaderError."""
+    if not _URI.fullmatch(uri):
+        raise HeaderError("list_unsubscribe", "must be an https: or mailto: URI of ASCII characters without spaces")
+    return uri
+
+
+def check_file(name: str, media: str) -> None:
+    """Raises HeaderError."""
+    if not _MEDIA.fullmatch(media) or media.lower().startswith(("multipart/", "message/")):
+        raise HeaderError("attachments", "must have a type such as application/pdf (no multipart, no message)")
+    if "/" in name or "\\" in name:
+        raise HeaderError("attachments", "must have a name without a path")
+    checked("attachments", name)
+
+
+def check_content_id(content_id: str) -> str:
+    """Raises HeaderError."""
+    if not _CONTENT_ID.fullmatch(content_id):
+        raise HeaderError("attachments", "must have a content id of letters, digits and . _ % + @ -")
+    return content_id
 
 
 def _content(mail: Mail, eight_bit: bool) -> Part:
@@ -201,23 +221,17 @@ def _base64(data: bytes) -> bytes:
 
 
 def _file(item: Attachment) -> Part:
-    media = checked("attachments", item.media).lower()
-    if not _MEDIA.fullmatch(media) or media.startswith(("multipart/", "message/")):
-        raise HeaderError("attachments", "must have a type such as application/pdf (no multipart, no message)")
-    if "/" in item.name or "\\" in item.name:
-        raise HeaderError("attachments", "must have a name without a path")
+    check_file(item.name, item.media)
     named = parameter("name", item.name) if item.name else []
     called = parameter("filename", item.name) if item.name else []
     kind = "inline" if item.content_id else "attachment"
     fields = [
-        structured("Content-Type", semicolons(media, named)),
+        structured("Content-Type", semicolons(item.media.lower(), named)),
         b"Content-Transfer-Encoding: base64\r\n",
         structured("Content-Disposition", semicolons(kind, called)),
     ]
     if item.content_id:
-        if not _CONTENT_ID.fullmatch(item.content_id):
-            raise HeaderError("attachments", "must have a content id of letters, digits and . _ % + @ -")
-        fields.append(structured("Content-ID", f"<{item.content_id}>"))
+        fields.append(structured("Content-ID", f"<{check_content_id(item.content_id)}>"))
     return Part(tuple(fields), _base64(item.data))
 
 
@@ -228,8 +242,3 @@ def _multipart(seed: str, subtype: str, parts: Sequence[Part], more: str = "") -
     body = b"".join(fence + b"\r\n" + octets(part) for part in parts) + fence + b"--\r\n"
     kind = f'Content-Type: multipart/{subtype};{more}\r\n boundary="{boundary}"\r\n'.encode()
     return Part((kind,), body)
-
-
-def envelope(field: str, box: Mailbox) -> str:
-    """An address for MAIL or RCPT. Raises HeaderError."""
-    return checked_address(field, box)
