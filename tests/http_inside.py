@@ -19,6 +19,7 @@ from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate
 from tidings.store.store import Store
+from tidings.verify.service import VerifyService
 from tidings.webhooks.service import WebhookService
 
 LOGIN = "sandbox"
@@ -117,6 +118,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         services = Services(
             store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
             providers=node.providers, webhooks=webhooks, callbacks=node,
+            verify=VerifyService(store, ring, node.acceptor, node.bus, wall_ms),
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])
     finally:

@@ -16,6 +16,7 @@ from tidings.bus.local import LocalBus
 from tidings.bus.nats import NatsBus
 from tidings.bus.pipe import PipeBus
 from tidings.channels.contract import ProviderSpec
+from tidings.delivery.keeper import Duty
 from tidings.delivery.node import Node, Part
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.errors import SettingsError, StoreError, StoreFull
@@ -33,6 +34,8 @@ from tidings.settings import Settings
 from tidings.smppd.server import SmppServer
 from tidings.store import opening
 from tidings.store.store import Store
+from tidings.verify.expiry import Expiry
+from tidings.verify.service import VerifyService
 from tidings.webhooks.process import PumpProcess
 from tidings.webhooks.service import WebhookService
 
@@ -87,7 +90,9 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
             term_s=settings.delivery.owner_term_s,
         )  # fmt: skip
         wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-        duties = {} if isinstance(bus, PipeBus) else {"webhooks": webhooks}
+        duties: dict[str, Duty] = {"verifications": Expiry(store, bus, wall_ms)}
+        if not isinstance(bus, PipeBus):
+            duties["webhooks"] = webhooks
         node = Node(store, ring, wait=wait, bus=bus, part=part, duties=duties)
         specs = [*settings.providers, await _sandbox(settings, stack)]
         stack.push_async_callback(node.stop, DRAIN_S)
@@ -144,6 +149,7 @@ async def _http(
         control=node.control,
         providers=node.providers,
         webhooks=webhooks,
+        verify=VerifyService(node.store, node.ring, node.acceptor, node.bus, node.now),
         callbacks=node,
         unready=lambda: _unready(node.store),
         gauges=lambda: _gauges(node),

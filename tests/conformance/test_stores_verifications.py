@@ -205,7 +205,11 @@ async def test_no_more_than_the_limit_begin_at_once(world: World) -> None:
     refused = next(n for n, answer in enumerate(answers) if answer.kind == "refused")
     refusal = answers[refused].refusal
     assert refusal is not None
-    assert (refusal.code, refusal.kind, refusal.retry_after_s) == ("velocity", "to", limits.VERIFY_STARTS_PER_ADDRESS[0])
+    assert (refusal.code, refusal.kind, refusal.retry_after_s) == (
+        "velocity",
+        "to",
+        limits.VERIFY_STARTS_PER_ADDRESS[0],
+    )
     later = NOW + limits.VERIFY_STARTS_PER_ADDRESS[0] * SECOND
     again = replace(items[refused], created_ms=later)
     assert (await world.store.verifications.start(again)).kind == "new", "the key of a refused one is still free"
@@ -270,7 +274,9 @@ async def test_old_marks_are_forgotten(world: World) -> None:
 
 
 async def test_lists(world: World) -> None:
-    items = [await started(world, f"+49170{n % 2}", created_ms=NOW + n * SECOND, reference=f"r{n % 3}") for n in range(4)]
+    items = [
+        await started(world, f"+49170{n % 2}", created_ms=NOW + n * SECOND, reference=f"r{n % 3}") for n in range(4)
+    ]
     await started(world, mode="test")
     await check(world, items[3], "right", NOW + 9 * SECOND)
     for fields, expected in (

@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.domain.message import Mode, Personal
 from tidings.kit.clock import rfc3339
-from tidings.kit.limits import VERIFY_SENDS
+from tidings.kit.limits import VERIFY_RESEND_S, VERIFY_SENDS
 
 #: `pending`, then one end. `max_attempts`: too many wrong codes.
 VerificationStatus = Literal["pending", "approved", "max_attempts", "expired", "canceled"]
@@ -19,6 +19,7 @@ EVENT_OF: Final[dict[str, str]] = {
     "expired": "verification.expired",
     "canceled": "verification.canceled",
 }
+STATUS_OF: Final = {kind: status for status, kind in EVENT_OF.items()}
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         """From the start to the right code."""
         return None if self.status != "approved" or self.ended_ms is None else self.ended_ms - self.created_ms
 
+    @property
+    def resend_ms(self) -> int | None:
+        """When one more message may be sent."""
+        open_ = self.status == "pending" and self.sends < VERIFY_SENDS
+        return self.sent_ms + VERIFY_RESEND_S * 1000 if open_ else None
+
 
 def verification_facts(found: Verification) -> dict[str, Any]:
     """All that may leave over a webhook: no address, no text."""
@@ -73,6 +80,7 @@ def verification_facts(found: Verification) -> dict[str, Any]:
         "reason": found.reason,
         "created_at": rfc3339(found.created_ms),
         "last_sent_at": rfc3339(found.sent_ms),
+        "resend_at": rfc3339(found.resend_ms),
         "expires_at": rfc3339(found.expires_ms),
         "ended_at": rfc3339(found.ended_ms),
         "time_to_verify_ms": found.time_to_verify_ms,

@@ -15,6 +15,7 @@ from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.secrets import KeyRing
 from tidings.store.store import Store
+from tidings.verify.service import VerifyService
 from tidings.webhooks.service import WebhookService
 
 
@@ -104,6 +105,7 @@ class Services:
     control: Control
     providers: ProviderAdmin
     webhooks: WebhookService
+    verify: VerifyService
     callbacks: CallbackDesk | None = None
     unready: Callable[[], Awaitable[list[str]]] = _ready
     gauges: Callable[[], Mapping[str, float]] = _no_gauges

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from tidings.domain.verification import Verification
 from tidings.domain.view import StoredMessage
 
 
@@ -64,10 +65,11 @@ class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subjects(msgspec.Struct, frozen=True):
-    """What events are about: messages sent and messages received, by id. Erased ones are absent."""
+    """What events are about: messages sent, messages received, verifications; by id. Erased ones are absent."""
 
     messages: dict[str, StoredMessage]
     inbound: dict[str, StoredInbound]
+    verifications: dict[str, Verification] = {}
 
 
 NO_SUBJECTS = Subjects({}, {})

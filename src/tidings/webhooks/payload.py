@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
+from tidings.domain.verification import STATUS_OF, verification_facts
 from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
 from tidings.store.lists import StoredInbound, Subjects
@@ -18,6 +19,7 @@ def bodies(subjects: Subjects, events: Iterable[Event]) -> list[bytes]:
     """`{"type", "timestamp", "data"}` of each event."""
     views = {key: _message(found) for key, found in subjects.messages.items()}
     views |= {key: _inbound(found) for key, found in subjects.inbound.items()}
+    views |= {key: verification_facts(found) for key, found in subjects.verifications.items()}
     answers: list[bytes] = []
     for event in events:
         view = views.get(event.message, _gone(event.message)) if event.message is not None else {}
@@ -57,6 +59,8 @@ def _facts(event: Event) -> dict[str, Any]:
         word = event.type.removeprefix("message.")
         if word in _STATUSES:
             facts["status"] = word
+    if event.type in STATUS_OF:
+        facts["status"] = STATUS_OF[event.type]
     return facts
 
 
