@@ -14,6 +14,7 @@ FILES: Final = ("image", "video", "audio", "document", "sticker", "voice")
 NOT_SAID: Final = frozenset({"system", "request_welcome", "ephemeral"})
 #: What the opt-out button of Meta's own templates says.
 _STOP_BUTTONS: Final = frozenset({"stop promotions", "stop"})
+_CARDS: Final = 257  # what WhatsApp lets a person share at once
 _TEXT_CHARS: Final = 65_536  # what WhatsApp lets a person write
 
 
@@ -43,7 +44,8 @@ def inbound(item: dict[str, Any], profile_name: str | None) -> Said | None:
     elif kind == "location":
         base["location"] = _location(fields)
     elif kind == "contacts":
-        base["contacts"] = tuple(_object(card) for card in cast("list[object]", part)[:20] if isinstance(part, list))
+        cards = cast("list[object]", part) if isinstance(part, list) else []
+        base["contacts"] = tuple(_object(card) for card in cards[:_CARDS])
     elif kind in ("button", "interactive"):
         text, base["button"] = _button(kind, fields)
         word = "stop" if text.strip().lower() in _STOP_BUTTONS else None
