@@ -7,6 +7,7 @@ A device's address is what its service gave the app:
 """
 
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -101,13 +102,24 @@ def read_subscription(token: str) -> Subscription:
         found = msgspec.json.decode(token, type=_SubscriptionText)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"is no Web Push subscription: {_plain(error)}") from None
-    if not found.endpoint.startswith("https://") and not found.endpoint.startswith("http://"):
-        raise ValueError("is no Web Push subscription: endpoint must be a URL")
+    if not _is_url(found.endpoint):
+        raise ValueError("is no Web Push subscription: endpoint must be a URL that begins with https://")
     try:
         keys = Keys(un_b64url(found.keys.p256dh), un_b64url(found.keys.auth))
     except ValueError as error:
         raise ValueError(f"is no Web Push subscription: keys: {error}") from None
     return Subscription(found.endpoint, keys)
+
+
+def _is_url(text: str) -> bool:
+    """http is for services on this machine; the provider allows it only where the operator has opened such networks."""
+    try:
+        parts = urlsplit(text)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    good = good and text.isascii() and text.isprintable() and " " not in text
+    return good and parts.scheme in ("https", "http") and parts.username is None and not parts.fragment
 
 
 def address_problem(text: str) -> str | None:
