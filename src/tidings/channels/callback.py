@@ -74,6 +74,15 @@ class CallbackTaker(Protocol):
         ...
 
 
+@runtime_checkable
+class Completer(Protocol):
+    """A provider that has something to fetch for what it was told: media that a callback only names."""
+
+    async def complete(self, taken: Taken) -> Taken:
+        """Called after `callback`, before the commit. Returns within CALLBACK_COMPLETE_S, never raises."""
+        ...
+
+
 #: More fields than any carrier sends.
 MOST_FIELDS = 200
 

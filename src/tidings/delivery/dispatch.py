@@ -58,9 +58,11 @@ class Dispatcher:
         # Message → its project, and its attempt once it has one: in hand from the lease until the settlement is stored.
         self._held: dict[str, tuple[str, str]] = {}
         self._quarantine = Quarantine(store, ring, now)
-        self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
+        self._pipeline = Pipeline(
+            store, ring, now, self.node, self.owner, self._route, self._register, wait
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settler = Settler(store, now, wait, rng, self._spawn, self._settled)
+        self._settler = Settler(store, ring, now, wait, rng, self._spawn, self._settled)
         self._draining = False
         self._living: list[asyncio.Task[None]] = []
 

@@ -9,6 +9,7 @@ import msgspec
 
 from tidings.channels.contract import Provider
 from tidings.delivery import stages
+from tidings.delivery.gather import Gathered, gather
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared
 from tidings.delivery.quarantine import struck
@@ -19,6 +20,7 @@ from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import TRIES
+from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Defer, Refuse
 from tidings.store.contract import Begin, Begun, End, Release, Settlement
 from tidings.store.store import Store
@@ -33,15 +35,17 @@ class Pipeline:
     """Takes batches of leased jobs; each job ends submitted, released, ended, or untouched for the rescuer."""
 
     def __init__(
-        self, store: Store, now: Clock, node: str, owner: str, router: Router, register: Register, wait: UnknownWait
-    ) -> None:
-        self._wait = wait
+        self, store: Store, ring: KeyRing, now: Clock, node: str, owner: str, router: Router, register: Register,
+        wait: UnknownWait,
+    ) -> None:  # fmt: skip
+        self._wait, self._ring = wait, ring
         self._store, self._now, self._node, self._owner = store, now, node, owner
         self._router, self._register = router, register
 
     async def run(self, batch: Sequence[Job], provider: Provider, epoch: int) -> bool:
         """Runs the batch against the provider it was leased for. Says whether events were written."""
         now_ms = self._now()
+        known = await gather(self._store, self._ring, provider, batch, now_ms)
         ready: list[Prepared] = []
         ends: list[End] = []
         releases: list[Release] = []
@@ -50,7 +54,7 @@ class Pipeline:
             if job.open_attempt is not None:
                 lost.append(_lost(job, provider.name, job.open_attempt, now_ms, self._wait))
                 continue
-            step = self._safe_step(job, provider, now_ms)
+            step = self._safe_step(job, provider, now_ms, known.get(job.message.id))
             if isinstance(step, Prepared):
                 ready.append(step)
             elif isinstance(step, End):
@@ -63,13 +67,13 @@ class Pipeline:
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
 
-    def _safe_step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+    def _safe_step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None) -> Prepared | End | Release:
         try:
-            return self._step(job, provider, now_ms)
+            return self._step(job, provider, now_ms, known)
         except Exception as error:  # whatever it was: its neighbours go on
             return struck(job, error, now_ms)
 
-    def _step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+    def _step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None) -> Prepared | End | Release:
         if job.kind == "unknown" and job.message.on_unknown == "hold":
             return _end(job, "failed", now_ms, _HELD)
         if job.kind == "unknown" and job.tries >= TRIES:  # a carrier that never answers must not send for ever
@@ -85,8 +89,10 @@ class Pipeline:
         chosen = self._router(job)
         if chosen != provider.name:
             return _waits(job, chosen or "", now_ms)
-        prepared = stages.prepare(job, text, provider)
-        return prepared if isinstance(prepared, Prepared) else _end(job, "failed", now_ms, prepared)
+        prepared = stages.prepare(job, text, provider, known)
+        if isinstance(prepared, Prepared):
+            return prepared
+        return _end(job, "suppressed" if prepared.code == "suppressed" else "failed", now_ms, prepared)
 
     async def _submit(self, ready: list[Prepared], provider: Provider, epoch: int) -> bool:
         if not ready:
@@ -126,9 +132,9 @@ class Pipeline:
         message = item.job.message
         attempt = new_id("att")
         return Begin(
-            message.project, message.id, attempt, provider, message.channel, len(item.segments.parts), self._node, epoch,
-            item.job.to_hash, message.personal.sender, int(attempt[-4:], 16), item.encoding, now_ms, self._owner,
-            new_id("evt"),
+            message.project, message.id, attempt, provider, message.channel, item.parts, self._node, epoch,
+            self._ring.lookup(item.each[0]) if item.each else item.job.to_hash, message.personal.sender,
+            int(attempt[-4:], 16), item.encoding, now_ms, self._owner, new_id("evt"),
         )  # fmt: skip
 
 
@@ -168,6 +174,12 @@ def _waits(job: Job, provider: str, now_ms: int) -> Release:
 
 def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
     message = item.job.message
+    if item.segments is None:
+        return Submission(
+            attempt_id=begin.attempt, message_id=message.id, lane=message.lane, to=message.personal.to,
+            sender=message.personal.sender, valid_until_ms=message.valid_until_ms, user_ref=begin.user_ref,
+            channel=message.channel, content=item.content, each=item.each, parts=(b"",) * item.parts,
+        )  # fmt: skip
     return Submission(
         attempt_id=begin.attempt,
         message_id=message.id,

@@ -17,6 +17,7 @@ from tidings.delivery.fleet import Fleet
 from tidings.domain.errors import StoreError
 from tidings.kit.limits import ROSTER_S
 from tidings.kit.secrets import KeyRing
+from tidings.store.chain import NOBODY
 from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Roster:
 
     async def reroute(self) -> int:
         """Jobs that wait for a provider that is no more wait for any; how many there were. Raises StoreError."""
-        return await self._store.providers.reroute([spec.name for spec in self._fleet.specs()])
+        return await self._store.providers.reroute([NOBODY, *(spec.name for spec in self._fleet.specs())])
 
     def _spec(self, row: tuple[str, str, str, str, str, str]) -> ProviderSpec:
         project, provider, name, kind, key_id, sealed = row

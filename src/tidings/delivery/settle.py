@@ -6,6 +6,7 @@ import msgspec
 
 from tidings.delivery.job import Job
 from tidings.domain.attempt import Outcome, PartExpired, PartRefused, PartRetry, PartSent, PartUnknown
+from tidings.domain.channel import CHANNELS
 from tidings.domain.message import MessageError
 from tidings.kit.ids import new_id
 from tidings.kit.limits import RETRY_FIRST_S, RETRY_LAST_S, TRIES
@@ -35,6 +36,9 @@ def settle(job: Job, provider: str, outcome: Outcome, wait: UnknownWait, rng: ra
     sent = [part for part in parts if isinstance(part, PartSent)]
     if len(sent) == len(parts):
         return _settlement(job, provider, outcome, "sent", status="sent", refs=tuple(part.ref for part in sent))
+    if sent and CHANNELS[job.message.channel].any_part:
+        states = "".join("s" if isinstance(part, PartSent) else "u" for part in parts)
+        return _settlement(job, provider, outcome, "sent", status="sent", refs=_refs(outcome), states=states)
     unknown = next((part for part in parts if isinstance(part, PartUnknown)), None)
     refused = next((part for part in parts if isinstance(part, PartRefused)), None)
     if refused is not None and unknown is None:
@@ -70,6 +74,12 @@ def _refs(outcome: Outcome) -> tuple[str, ...]:
     return tuple(part.ref if isinstance(part, PartSent) else "" for part in outcome.parts)
 
 
+def _cost(outcome: Outcome) -> float | None:
+    """What the carrier says that all parts cost; None if it says nothing."""
+    costs = [part.cost for part in outcome.parts if isinstance(part, PartSent) and part.cost is not None]
+    return sum(costs) if costs else None
+
+
 def _retry(job: Job, provider: str, outcome: Outcome, rng: random.Random) -> Settlement:
     first = next(part for part in outcome.parts if isinstance(part, PartRetry))
     tries = job.tries + 1
@@ -85,7 +95,7 @@ def _retry(job: Job, provider: str, outcome: Outcome, rng: random.Random) -> Set
 
 def _settlement(
     job: Job, provider: str, outcome: Outcome, kind: str, *, status: str | None = None,
-    error: MessageError | None = None, refs: tuple[str, ...] = (), due_ms: int = 0,
+    error: MessageError | None = None, refs: tuple[str, ...] = (), due_ms: int = 0, states: str = "",
 ) -> Settlement:  # fmt: skip
     return Settlement(
         project=job.message.project,
@@ -101,4 +111,6 @@ def _settlement(
         due_ms=due_ms,
         event=new_id("evt"),
         late=outcome.late,
+        states=states,
+        cost=_cost(outcome),
     )

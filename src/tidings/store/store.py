@@ -1,7 +1,7 @@
 """The store as the rest of Tidings sees it: one attribute for each aggregate, whichever engine runs beneath."""
 
 from tidings.store.clock import StoreClock
-from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, Providers, Receipts
+from tidings.store.delivery import Accepting, Attempts, Fallbacks, Inbound, Jobs, Overdue, Providers, Receipts
 from tidings.store.engine import Engine, dialect_of
 from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
@@ -20,6 +20,7 @@ class Store:
         self.inbound = Inbound(engine)
         self.ownership = Ownership(engine)
         self.overdue = Overdue(engine)
+        self.fallbacks = Fallbacks(engine)
         self.providers = Providers(engine)
         self.messages = Messages(engine)
         self.lists = Lists(engine)

@@ -9,12 +9,12 @@ import msgspec
 
 from tidings.channels.callback import Called, NotGenuine, RawRequest
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.sms.http_call import Call, Judged
+from tidings.channels.http.call import Call, Judged
+from tidings.channels.http.engine import HttpEngine
+from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.sms.http_callback import CallbackReader
 from tidings.channels.sms.http_compile import read_config
 from tidings.channels.sms.http_config import Config as Config
-from tidings.channels.sms.http_engine import HttpEngine
-from tidings.channels.sms.http_keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.sms.http_request import RequestWriter
 from tidings.channels.sms.http_response import ResponseReader
 from tidings.channels.sms.http_text import plan_whole, segments_of

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidings.channels.http.keys import check_limits, check_url
 from tidings.channels.sms import http_pick
 from tidings.channels.sms.http_config import Config
-from tidings.channels.sms.http_keys import check_limits, check_url
 from tidings.channels.sms.http_pick import Pick, PickError
 from tidings.channels.sms.http_template import Template, TemplateError
 from tidings.domain.errors import SettingsError

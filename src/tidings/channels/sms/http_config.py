@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tidings.channels.sms.http_call import Limits
+from tidings.channels.http.call import Limits
 
 Meaning = Literal["retryable", "throttled", "account", "unknown"]
 #: What a word of the carrier's means. `pending` moves nothing.

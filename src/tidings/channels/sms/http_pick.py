@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from tidings.channels.sms.http_text import json_of
+from tidings.channels.http.json import json_of
 
 KINDS: Final = ("json", "xml", "regex", "field", "query", "header")
 _REGEX_CHARS: Final = 256

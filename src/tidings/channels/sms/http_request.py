@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tidings.channels.callback import PATH
-from tidings.channels.sms.http_call import Call
+from tidings.channels.http.call import Call
 from tidings.channels.sms.http_compile import NAMES, NUMBERS, SECRETS, SIGNED_OUT, Refuse, json_template
 from tidings.channels.sms.http_config import Config
 from tidings.channels.sms.http_number import digits_of

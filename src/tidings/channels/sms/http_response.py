@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from tidings.channels.sms.http_call import Blocked, Doubtful, Judged, Throttled
+from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
 from tidings.channels.sms.http_compile import Refuse
 from tidings.channels.sms.http_config import Config
 from tidings.channels.sms.http_pick import Said

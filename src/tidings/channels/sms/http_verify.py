@@ -9,9 +9,9 @@ from typing import Final
 from urllib.parse import quote
 
 from tidings.channels.callback import PATH, RawRequest
+from tidings.channels.http.keys import check_network
 from tidings.channels.sms.http_compile import SIGNED_IN, Refuse
 from tidings.channels.sms.http_config import Config, Verify
-from tidings.channels.sms.http_keys import check_network
 from tidings.channels.sms.http_pick import Said
 from tidings.channels.sms.http_template import TemplateError, plain
 

@@ -14,11 +14,12 @@ from urllib.parse import quote, urlencode
 
 from tidings.channels.callback import Called, RawRequest
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.http.call import Call, Judged
+from tidings.channels.http.engine import HttpEngine
+from tidings.channels.http.json import json_of
+from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.sms import twilio_callback, twilio_errors
-from tidings.channels.sms.http_call import Call, Judged
-from tidings.channels.sms.http_engine import HttpEngine
-from tidings.channels.sms.http_keys import OPERATOR_KEYS as OPERATOR_KEYS
-from tidings.channels.sms.http_text import json_of, plan_whole, segments_of, text_of
+from tidings.channels.sms.http_text import plan_whole, segments_of, text_of
 from tidings.channels.sms.twilio_callback import STATES, Account, callback_url
 from tidings.channels.sms.twilio_config import Config, read_config
 from tidings.domain.attempt import CarrierReceipt, PartRefused, Submission

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tidings.channels.callback import PATH, CallbackReply, Called, NotGenuine, RawRequest, Taken, Unreadable
-from tidings.channels.sms.http_text import json_of
+from tidings.channels.http.json import json_of
 from tidings.domain.attempt import CarrierReceipt, InboundPart, ReceiptState
 
 SIGNATURE: Final = "x-twilio-signature"

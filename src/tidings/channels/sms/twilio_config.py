@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tidings.channels.sms.http_call import Limits
-from tidings.channels.sms.http_keys import check_limits, check_url, plain
+from tidings.channels.http.call import Limits
+from tidings.channels.http.keys import check_limits, check_url, plain
 from tidings.domain.errors import SettingsError
 
 _HEX: Final = "[0-9a-fA-F]{32}"

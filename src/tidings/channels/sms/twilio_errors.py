@@ -5,8 +5,8 @@ Source: Twilio REST API "Error and Warning Dictionary"; Message resource; "Respo
 
 from typing import Any, Final, Literal, cast
 
-from tidings.channels.sms.http_call import Blocked, Doubtful, Judged, Throttled
-from tidings.channels.sms.http_text import json_of
+from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
+from tidings.channels.http.json import json_of
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply

@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from tidings.domain.errors import FieldError
-from tidings.domain.request import SendRequest, check, phone_problem
+from tidings.domain.phone import phone_problem
+from tidings.domain.request import SendRequest, check
 from tidings.domain.twilio import service_sid
 from tidings.http.twilio.errors import TwilioError, of_fields, unsupported
 from tidings.kit.outbound import Guard

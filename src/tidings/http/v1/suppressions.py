@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from tidings.domain.errors import FieldError, NotFound
 from tidings.domain.message import Personal
-from tidings.domain.request import phone_problem
+from tidings.domain.phone import phone_problem
 from tidings.http import paging
 from tidings.http.body import invalid
 from tidings.http.problem import field_error

@@ -18,6 +18,7 @@ _JOBS = """
 insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _EVENTS = "insert into events (project, id, type, message, at_ms) values (?, ?, 'message.' || ?, ?, ?)"
+_CHAIN = "update messages set chain = ? where project = ? and id = ?"
 _IDEMPOTENCY = "insert into {} values (?, ?, ?, ?)"
 #: Statement → the fields of NewMessage that it takes, by place.
 _INSERTS: Final[tuple[tuple[str, "itemgetter[Any]"], ...]] = (
@@ -108,6 +109,9 @@ def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -
     values = [astuple(item) for item in fresh]
     for sql, fields in _INSERTS:
         connection.executemany(sql, map(fields, values))
+    chained = [(row[25], row[0], row[1]) for row in values if row[25] is not None]
+    if chained:
+        connection.executemany(_CHAIN, chained)
     keyed = [_KEY(row) for row in values if row[23] is not None]
     if keyed:
         connection.executemany(_IDEMPOTENCY.format(names[0]), keyed)

@@ -1,4 +1,4 @@
-"""Whether a carrier that is called over HTTP can be reached: the breaker of `http_engine`. Pure: times are passed in.
+"""Whether a carrier that is called over HTTP can be reached: the breaker of `engine`. Pure: times are passed in.
 
 ::
 

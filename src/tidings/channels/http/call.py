@@ -6,11 +6,11 @@ import msgspec
 
 from tidings.domain.attempt import PartOutcome, PartRefused, Submission
 from tidings.domain.message import MessageError
-from tidings.kit.outbound import Reply
+from tidings.kit.outbound import NoReply, NotSent, Reply
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How a carrier is called. Times in seconds, the rate in segments a second."""
+    """How a carrier is called. Times in seconds, the rate in messages (SMS: segments) a second."""
 
     window: int = 20
     rate_per_s: float = 0
@@ -29,6 +29,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     headers: dict[str, str]
     body: bytes | None = None
+
+
+class Transport(Protocol):
+    """What carries requests: `kit.outbound.Outbound`, or a client of the same shape for HTTP/2."""
+
+    async def exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, *, connect_s: float, timeout_s: float,
+        most_bytes: int,
+    ) -> Reply | NotSent | NoReply:  # fmt: skip
+        """One request with its whole answer. Every failure is a value."""
+        ...
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        ...
 
 
 class Throttled(msgspec.Struct, frozen=True):

@@ -105,7 +105,8 @@ class Outbox:
             return
         opened.outcomes[item.index] = outcome
         opened.left -= 1
-        if isinstance(outcome, (PartRefused, PartRetry)) and opened.stopped is None:
+        failed = isinstance(outcome, (PartRefused, PartRetry))
+        if failed and opened.stopped is None and not opened.submission.each:  # devices stand for themselves
             opened.stopped = outcome
         if not opened.left:
             self._close(opened, now_ms)

@@ -15,12 +15,12 @@ from typing import Final
 import structlog
 
 from tidings.channels.contract import Link, Sink
-from tidings.channels.sms.http_call import Blocked, Call, Codec, Doubtful, Limits, Throttled
-from tidings.channels.sms.http_link import HttpLink
-from tidings.channels.sms.http_timing import Alarm, Tally, Window
-from tidings.channels.sms.pacing import Pacer
-from tidings.channels.sms.smpp_errors import local_error
-from tidings.channels.sms.smpp_outbox import Item, Outbox
+from tidings.channels.http.call import Blocked, Call, Codec, Doubtful, Limits, Throttled, Transport
+from tidings.channels.http.link import HttpLink
+from tidings.channels.http.timing import Alarm, Tally, Window
+from tidings.channels.local_error import local_error
+from tidings.channels.outbox import Item, Outbox
+from tidings.channels.pacing import Pacer
 from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
@@ -31,7 +31,7 @@ CREDIT_S: Final = 0.05
 #: A carrier that asks for more patience than this gets its parts back later, from the queue.
 HOLD_S: Final = 30.0
 REPLY_BYTES: Final = 65_536
-_log = structlog.get_logger("tidings.channels.sms.http")
+_log = structlog.get_logger("tidings.channels.http")
 
 
 class HttpEngine:
@@ -40,15 +40,18 @@ class HttpEngine:
     def __init__(
         self, name: str, limits: Limits, codec: Codec, sink: Sink, *, clock: Clock = wall_ms,
         monotonic: Callable[[], float] = time.monotonic, random: Random | None = None,
+        transport: Callable[[], Transport] | None = None,
     ) -> None:  # fmt: skip
+        """`transport` makes another client than the usual one (HTTP/2); it is called when the provider starts."""
         self.name, self.limits = name, limits
+        self._transport = transport or self._usual_transport
         self._codec, self._sink, self._clock, self._monotonic = codec, sink, clock, monotonic
         self.pacer = Pacer(limits.rate_per_s)
         self.link = HttpLink(limits.reconnect_min_s, limits.reconnect_max_s, clock, random or Random(), self._changed)
         self._outbox = Outbox()
         self._flights: dict[asyncio.Task[None], Item] = {}
         self._window = Window(limits.window)
-        self._outbound: Outbound | None = None
+        self._outbound: Transport | None = None
         self._starved: set[Lane] = set()
         self._writes = 0
         self._held_until = 0.0
@@ -60,9 +63,12 @@ class HttpEngine:
 
     async def start(self) -> None:
         """Ready to send; no connection is opened before there is something to say."""
-        self._outbound = Outbound(Guard(allow=self.limits.allow_networks), timeout_s=self.limits.response_timeout_s)
+        self._outbound = self._transport()
         self.link.open()
         self._tick()
+
+    def _usual_transport(self) -> Transport:
+        return Outbound(Guard(allow=self.limits.allow_networks), timeout_s=self.limits.response_timeout_s)
 
     async def stop(self, drain_s: float) -> None:
         """Waits up to `drain_s` for answers; what was not written is to be tried again, what was is unknown."""

@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from tidings.channels.sms.http_call import Limits
+from tidings.channels.http.call import Limits
 from tidings.domain.errors import SettingsError
 
 #: Only the operator (`tidings.toml`) may open private networks; over the API it is refused.

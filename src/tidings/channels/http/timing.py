@@ -1,4 +1,4 @@
-"""What `http_engine` counts with: places for requests, one timer for many moments, and how many answers came lately."""
+"""What `engine` counts with: places for requests, one timer for many moments, and how many answers came lately."""
 
 import asyncio
 from collections.abc import Callable
