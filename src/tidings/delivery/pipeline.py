@@ -179,6 +179,7 @@ def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
             attempt_id=begin.attempt, message_id=message.id, lane=message.lane, to=message.personal.to,
             sender=message.personal.sender, valid_until_ms=message.valid_until_ms, user_ref=begin.user_ref,
             channel=message.channel, content=item.content, each=item.each, parts=(b"",) * item.parts,
+            tries=item.job.tries,
         )  # fmt: skip
     return Submission(
         attempt_id=begin.attempt,
@@ -192,4 +193,5 @@ def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
         concat_ref=concat_ref,
         valid_until_ms=message.valid_until_ms,
         user_ref=begin.user_ref,
+        tries=item.job.tries,
     )

@@ -30,6 +30,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = "sms"
     content: Content | None = None
     each: tuple[str, ...] = ()  # the address of every part, where they differ
+    tries: int = 0  # attempts of the message before this one
 
     def address(self, index: int) -> str:
         """Where the part goes to."""
