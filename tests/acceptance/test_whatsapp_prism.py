@@ -54,13 +54,7 @@ async def provider(mock: str) -> AsyncIterator[tuple[CloudApiProvider, Recording
 )
 def test_the_judge_refuses_what_is_wrong(mock: str, body: Any, headers: dict[str, str]) -> None:
     """Without this, a judge that takes everything would go unseen."""
-    good = {
-        "messaging_product": "whatsapp",
-        "recipient_type": "individual",
-        "to": "+16505551234",
-        "type": "text",
-        "text": {"body": "a"},
-    }
+    good = payload.message(whatsapp.read(None, "a"), "+16505551234")
     whole = {"Authorization": "Bearer EAAB", "Content-Type": "application/json", "User-Agent": "Tidings/0.1.0"}
     url = f"{mock}/v23.0/{NUMBER_ID}/messages"
     taken = urllib.request.Request(url, json.dumps(good).encode(), whole)
