@@ -5,6 +5,7 @@ from tidings.store.delivery import Accepting, Attempts, Fallbacks, Inbound, Jobs
 from tidings.store.engine import Engine, dialect_of
 from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
+from tidings.store.routes import Routes
 from tidings.store.verifications import Verifications
 
 
@@ -27,6 +28,7 @@ class Store:
         self.keys = Keys(engine)
         self.suppressions = Suppressions(engine)
         self.webhooks = Webhooks(engine)
+        self.routes = Routes(engine)
         self.verifications = Verifications(engine)
         self.clock = StoreClock(engine)
 
