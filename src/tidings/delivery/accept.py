@@ -50,7 +50,11 @@ class Desk(Protocol):
     owner: str
 
     def hint(self, project: str, mode: Mode, channel: str) -> str | None:
-        """The provider that will carry it, '' if several may; None if there is none."""
+        """The only provider of a channel, '' if there are several; None if there is none."""
+        ...
+
+    def carrier(self, message: Message) -> str | None:
+        """The provider that carries it as things stand; None if there is none."""
         ...
 
     def reserve(self, provider: str, lane: int) -> bool:
@@ -114,9 +118,12 @@ class Acceptor:
         if problem is not None:
             return problem
         message = message_of(project, mode, want, now_ms)
-        provider = self._desk.hint(project, mode, message.channel)
+        provider = self._desk.carrier(message)
         if provider is None:
-            return _no_provider(message)
+            return _no_provider(message.mode, message.channel)
+        for channel in message.chain.channels[1:] if message.chain is not None else ():
+            if self._desk.hint(project, mode, channel) is None:
+                return _no_provider(mode, channel)
         to = message.personal.to
         lane = LANE_NUMBER[message.lane]
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
@@ -148,9 +155,9 @@ class Acceptor:
 _NAMES = {"sms": "SMS", "email": "email", "whatsapp": "WhatsApp"}
 
 
-def _no_provider(message: Message) -> InvalidRequest:
-    name = _NAMES.get(message.channel, message.channel)
-    detail = f"no {message.mode} {name} provider is configured; declare one, or use a test key (tk_test_…)"
+def _no_provider(mode: Mode, channel: str) -> InvalidRequest:
+    name = _NAMES.get(channel, channel)
+    detail = f"no {mode} {name} provider is configured; declare one, or use a test key (tk_test_…)"
     return InvalidRequest(detail, code="no_provider")
 
 

@@ -10,6 +10,7 @@ from tidings.delivery.accept import Want, message_of
 from tidings.delivery.fleet import Fleet
 from tidings.delivery.gather import gather
 from tidings.delivery.job import Job
+from tidings.delivery.router import Router
 from tidings.domain.channel import CHANNELS
 from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
@@ -21,15 +22,15 @@ from tidings.kit.clock import Clock, rfc3339
 from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Refuse, decide
-from tidings.routing.choose import candidates
+from tidings.routing.choose import Choice
 from tidings.store.store import Store
 
 
 class Control:
     """What a customer may do with a message beside sending it."""
 
-    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, now: Clock) -> None:
-        self._store, self._ring, self._fleet, self._now = store, ring, fleet, now
+    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, router: Router, now: Clock) -> None:
+        self._store, self._ring, self._fleet, self._router, self._now = store, ring, fleet, router, now
 
     async def get(self, project: str, message: str) -> StoredMessage:
         """The message. Raises NotFound."""
@@ -83,8 +84,8 @@ class Control:
         text = stages.render_text(message)
         if isinstance(text, MessageError):
             raise InvalidRequest(text.detail, code=text.code)
-        names = candidates(self._fleet.candidates(), project, mode, message.channel)
-        provider = self._fleet.planner(names[0]) if names else None
+        choice = self._router.choice(message)
+        provider = self._fleet.planner(choice.provider) if choice is not None else None
         answer: dict[str, Any] = {
             "channel": message.channel,
             "to": message.personal.to,
@@ -92,12 +93,16 @@ class Control:
             "text": text,
             "as_of": rfc3339(now_ms),
         }
-        answer["route"] = {"provider": names[0], "alternatives": names[1:]} if names else None
+        answer["route"] = None if choice is None else _route_view(choice)
         answer["decision"] = await self._decision(message, message.personal.to, now_ms)
         answer["estimated_cost"] = None
         if CHANNELS[message.channel].read is not None:
-            return answer | await self._preview_content(message, text, provider, now_ms)
-        return answer if provider is None else answer | _preview_parts(message, text, provider)
+            answer |= await self._preview_content(message, text, provider, now_ms)
+        elif provider is not None:
+            answer |= _preview_parts(message, text, provider)
+        if choice is not None and choice.provider in choice.costs:
+            answer["estimated_cost"] = round(choice.costs[choice.provider] * answer["parts"], 6)
+        return answer
 
     async def _preview_content(
         self, message: Message, text: str, provider: Provider | None, now_ms: int
@@ -126,6 +131,15 @@ class Control:
         if message.due_ms > now_ms:
             return {"outcome": "defer", "code": "scheduled", "until": rfc3339(message.due_ms)}
         return {"outcome": "allow"}
+
+
+def _route_view(choice: Choice) -> dict[str, Any]:
+    return {
+        "name": choice.route or None,
+        "provider": choice.provider,
+        "alternatives": list(choice.others),
+        "cost_per_part": choice.costs.get(choice.provider),
+    }
 
 
 def _preview_parts(message: Message, text: str, provider: Provider) -> dict[str, Any]:

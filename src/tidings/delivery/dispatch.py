@@ -10,24 +10,24 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tidings.bus.contract import Bell, Bus
-from tidings.delivery.fleet import Fleet, Member
+from tidings.delivery.fleet import Member
 from tidings.delivery.job import Job
 from tidings.delivery.lane import Lane
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
+from tidings.delivery.router import Router
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.settler import Settler
 from tidings.domain.attempt import Outcome, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, Mode
+from tidings.domain.message import LANES, Message, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
-from tidings.routing.choose import candidates
 from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
 
@@ -35,6 +35,28 @@ _log = logging.getLogger(__name__)
 _LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
 _JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
 _GROUP = "workers"
+
+
+class Observer(Protocol):
+    """Who wants to know how providers do that share their messages with others."""
+
+    def began(self, provider: str, attempt: str) -> None:
+        """An attempt is about to be handed to the provider."""
+        ...
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """What came of attempts."""
+        ...
+
+
+class Nobody:
+    """Implements `Observer`."""
+
+    def began(self, provider: str, attempt: str) -> None:
+        """See `Observer`."""
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """See `Observer`."""
 
 
 class Dispatcher:
@@ -45,12 +67,13 @@ class Dispatcher:
         store: Store,
         ring: KeyRing,
         bus: Bus,
-        fleet: Fleet,
+        router: Router,
         now: Clock,
         wait: UnknownWait,
         rng: random.Random,
     ) -> None:
-        self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
+        self._store, self._ring, self._bus, self._router, self._now = store, ring, bus, router, now
+        self.observer: Observer = Nobody()
         self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
         self._lanes: dict[str, Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
@@ -59,10 +82,10 @@ class Dispatcher:
         self._held: dict[str, tuple[str, str]] = {}
         self._quarantine = Quarantine(store, ring, now)
         self._pipeline = Pipeline(
-            store, ring, now, self.node, self.owner, self._route, self._register, wait
+            store, ring, now, self.node, self.owner, router.carrier, self._register, wait
         )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settler = Settler(store, ring, now, wait, rng, self._spawn, self._settled)
+        self._settler = Settler(store, ring, now, wait, rng, router, self._spawn, self._settled)
         self._draining = False
         self._living: list[asyncio.Task[None]] = []
 
@@ -121,14 +144,24 @@ class Dispatcher:
         """Attempts whose outcome is still to come."""
         return len(self._flying)
 
+    def oldest(self) -> dict[str, str]:
+        """The attempt of each provider that has waited longest for its outcome."""
+        found: dict[str, str] = {}
+        for attempt, (_, provider) in self._flying.items():
+            if found.setdefault(provider, attempt) == attempt and len(found) == len(self._lanes):
+                break
+        return found
+
     # -- accept.Desk
 
     def hint(self, project: str, mode: Mode, channel: str) -> str | None:
         """See `accept.Desk`."""
-        names = candidates(self._fleet.candidates(), project, mode, channel)
-        if not names:
-            return None
-        return names[0] if len(names) == 1 else ""
+        return self._router.some(project, mode, channel)
+
+    def carrier(self, message: Message) -> str | None:
+        """See `accept.Desk`."""
+        choice = self._router.choice(message)
+        return None if choice is None else choice.provider
 
     def reserve(self, provider: str, lane: int) -> bool:
         """See `accept.Desk`."""
@@ -177,6 +210,8 @@ class Dispatcher:
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
         """Outcomes of submissions; settled in the next commit."""
         state = self._lanes.get(provider)
+        if provider in self._router.rivals:
+            self.observer.outcomes(provider, batch)
         for outcome in batch:
             job = self._landed(outcome)
             if job is not None:
@@ -212,14 +247,11 @@ class Dispatcher:
         if not task.cancelled() and task.exception() is not None:
             _log.error("a delivery task failed", exc_info=task.exception())
 
-    def _route(self, job: Job) -> str | None:
-        message = job.message
-        names = candidates(self._fleet.candidates(), message.project, message.mode, message.channel)
-        return names[0] if names else None
-
     def _register(self, attempt: str, job: Job, provider: str) -> None:
         self._held[job.message.id] = (job.message.project, attempt)
         self._flying[attempt] = (job, provider)
+        if provider in self._router.rivals:
+            self.observer.began(provider, attempt)
 
     async def _give_back(self, provider: str, job: Job) -> None:
         message = job.message
@@ -360,7 +392,7 @@ class Dispatcher:
     def _pass_on(self, batch: list[Job]) -> None:
         """Rings for what was released to providers that other workers hold."""
         if not self._bus.alone:
-            for name in {self._route(job) or "" for job in batch} - self._lanes.keys():
+            for name in {self._router.carrier(job) or "" for job in batch} - self._lanes.keys():
                 self._bus.ring_others(_topic(name))
 
     async def _renew(self) -> None:

@@ -66,10 +66,11 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:
     """A Job from a leased row."""
     tries, kind, _, open_attempt, provider, to_hash, _, strikes, attempted = row[_EXTRA : _EXTRA + 9]
+    message = stored(ring, row).message
     return Job(
-        message=stored(ring, row).message,
+        message=message,
         to_hash=to_hash or "",
-        tries=tries,
+        tries=tries - (message.chain.tries if message.chain is not None else 0),
         kind=kind,
         open_attempt=open_attempt,
         provider=provider,

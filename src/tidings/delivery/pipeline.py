@@ -50,6 +50,7 @@ class Pipeline:
         ends: list[End] = []
         releases: list[Release] = []
         lost: list[Settlement] = []
+        left: list[Job] = []
         for job in batch:
             if job.open_attempt is not None:
                 lost.append(_lost(job, provider.name, job.open_attempt, now_ms, self._wait))
@@ -59,19 +60,24 @@ class Pipeline:
                 ready.append(step)
             elif isinstance(step, End):
                 ends.append(step)
+            elif step is None:
+                left.append(job)
             else:
                 releases.append(msgspec.structs.replace(step, owner=self._owner))
         await self._store.attempts.settle(lost)
         await self._store.jobs.end(ends)
         await self._store.jobs.release(releases)
+        await self._leave(left)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
 
-    def _safe_step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None) -> Prepared | End | Release:
+    def _safe_step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None
+    ) -> Prepared | End | Release | None:  # fmt: skip
         try:
-            return self._step(job, provider, now_ms, known)
+            step = self._step(job, provider, now_ms, known)
         except Exception as error:  # whatever it was: its neighbours go on
-            return struck(job, error, now_ms)
+            step = struck(job, error, now_ms)
+        return step if job.kind != "again" else _again(step)
 
     def _step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None) -> Prepared | End | Release:
         if job.kind == "unknown" and job.message.on_unknown == "hold":
@@ -122,6 +128,11 @@ class Pipeline:
             raise away  # those that did not begin go back to the queue
         return bool(bad) or any(isinstance(answer, Begun) and answer.kind == "suppressed" for answer in begun)
 
+    async def _leave(self, left: list[Job]) -> None:
+        """Nothing more is done for these: they are sent, and nobody else can carry them."""
+        keys = [(job.message.project, job.message.id, self._owner) for job in left]
+        await self._store.routes.give_up(keys)
+
     async def _probe(self) -> None:
         await self._store.probe(self._now())
 
@@ -154,7 +165,7 @@ def _lost(job: Job, provider: str, attempt: str, now_ms: int, wait: UnknownWait)
     return Settlement(
         project=job.message.project, message=job.message.id, attempt=attempt, provider=job.provider or provider,
         to_hash=job.to_hash, kind="unknown", at_ms=now_ms, error=msgspec.json.encode(error).decode(),
-        due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"),
+        due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"), again=job.kind == "again",
     )  # fmt: skip
 
 
@@ -163,6 +174,14 @@ def _end(job: Job, status: str, now_ms: int, error: MessageError) -> End:
         project=job.message.project, message=job.message.id, status=status, at_ms=now_ms, event=new_id("evt"),
         error=msgspec.json.encode(error).decode(),
     )  # fmt: skip
+
+
+def _again(step: Prepared | End | Release) -> Prepared | Release | None:
+    """Of a job whose message is sent already: it ends nothing, and waits for nobody. None: it is left as it is."""
+    if isinstance(step, Release):
+        again = msgspec.structs.replace(step, kind="again", status=None, event=None)
+        return again if step.provider else None
+    return step if isinstance(step, Prepared) else None
 
 
 def _waits(job: Job, provider: str, now_ms: int) -> Release:

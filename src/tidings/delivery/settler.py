@@ -10,6 +10,7 @@ import msgspec
 
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job
+from tidings.delivery.router import Router
 from tidings.delivery.settle import UnknownWait, plainly, settle
 from tidings.delivery.suppress import suppressions_of
 from tidings.domain.attempt import Outcome, PartRefused, PartSent, PartUnknown
@@ -33,12 +34,13 @@ class Settler:
         now: Clock,
         wait: UnknownWait,
         rng: random.Random,
+        router: Router,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         settled: Callable[[list[Settlement]], None],
     ) -> None:
         """`spawn` starts the task; `settled` is told what is stored now."""
         self._store, self._ring, self._now, self._wait, self._rng = store, ring, now, wait, rng
-        self._spawn, self._settled = spawn, settled
+        self._router, self._spawn, self._settled = router, spawn, settled
         self._waiting: list[Settlement] = []
         self._writing = False
 
@@ -54,7 +56,7 @@ class Settler:
 
     def _settlement(self, job: Job, provider: str, outcome: Outcome) -> Settlement:
         try:
-            made = settle(job, provider, outcome, self._wait, self._rng)
+            made = settle(job, provider, outcome, self._wait, self._rng, self._router)
             if not any(isinstance(part, PartRefused) and part.suppress for part in outcome.parts):
                 return made
             return msgspec.structs.replace(made, suppressions=suppressions_of(job, outcome, self._ring))

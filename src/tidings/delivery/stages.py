@@ -74,10 +74,11 @@ def compose(message: Message, text: str, rules: Rules) -> Content | MessageError
     try:
         if personal.data is not None:
             content = fill(content or {}, personal.data, rules.liquid, rules.html)
-            said = None if message.chain is not None and says_all(message.channel, content) else said
-            bad = rules.problems(content, said)
-            if bad:  # what was merged in
-                return MessageError(code="invalid_content", detail=f"{bad[0].pointer}: {bad[0].detail}")
+        if message.chain is not None and says_all(message.channel, content):
+            said = None
+        bad = rules.problems(content, said) if personal.data is not None else ()
+        if bad:  # what was merged in
+            return MessageError(code="invalid_content", detail=f"{bad[0].pointer}: {bad[0].detail}")
         finish = _FINISH.get(message.channel)
         made = read(content, said)
         return finish(made) if finish is not None else made

@@ -37,6 +37,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     after_s: int
     on: tuple[str, ...]  # of Fallback.on
     step: int = 0
+    tries: int = 0  # attempts of the channels before
 
     @property
     def last(self) -> bool:

@@ -1,17 +1,18 @@
 """`/callbacks/{provider}`: what carriers call us with. Verified over the raw request, committed before it is answered."""
 
+import asyncio
 from typing import Final
 
 import structlog
 from litestar import Response, Router
 from litestar.params import FromPath
 
-from tidings.channels.callback import NotGenuine, RawRequest, Unreadable
+from tidings.channels.callback import CallbackTaker, Completer, NotGenuine, RawRequest, Taken, Unreadable
 from tidings.domain.errors import Forbidden, NotFound, RequestError
 from tidings.http.body import read_body
 from tidings.http.metrics import Meter
 from tidings.http.route import Call, route, services
-from tidings.kit.limits import CALLBACK_BYTES
+from tidings.kit.limits import CALLBACK_BYTES, CALLBACK_COMPLETE_S
 
 _log: Final = structlog.get_logger("tidings.http.callbacks")
 _PATH: Final = "/callbacks/{provider:str}"
@@ -53,6 +54,7 @@ async def _taken(request: Call, name: str) -> Response[bytes]:
     if isinstance(called, Unreadable):
         meter.count_callback(name, "unreadable")
         raise RequestError(f"the callback cannot be read: {called.reason}")
+    called = await _completed(taker, called)
     try:
         if called.receipts or called.inbound:
             await desk.received(name, called.receipts, called.inbound)
@@ -61,6 +63,18 @@ async def _taken(request: Call, name: str) -> Response[bytes]:
         raise
     meter.count_callback(name, "taken")
     return Response(called.reply.body, status_code=called.reply.status, media_type=called.reply.media)
+
+
+async def _completed(taker: CallbackTaker, called: Taken) -> Taken:
+    """With the media that it names. Without them where the carrier does not give them in time: better the words alone."""
+    if not called.inbound or not isinstance(taker, Completer):
+        return called
+    try:
+        async with asyncio.timeout(CALLBACK_COMPLETE_S):
+            return await taker.complete(called)
+    except Exception as error:
+        _log.warning("callback_not_completed", exc_info=error)
+        return called
 
 
 async def _raw(request: Call) -> RawRequest:

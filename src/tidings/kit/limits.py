@@ -62,6 +62,7 @@ ROSTER_S: Final = 1.0  # how soon providers made, paused or removed in another p
 LINKS_S: Final = 1.0  # how old the state of links may be in other processes
 OWNER_TERM_S: Final = 10.0  # a dead worker's binds are free after it; far longer than a pause of a healthy process
 EXPIRE_BATCH: Final = 1_000
+FALLBACK_BATCH: Final = 500  # messages whose next channel is due, of one look: each is unsealed and sealed again
 RECEIPT_OVERDUE_S: Final = 72 * 3_600
 INBOUND_PARTS_WAIT_S: Final = 120  # then what came is handed on as partial
 INBOUND_DEDUP_S: Final = 86_400
