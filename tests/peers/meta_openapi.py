@@ -69,3 +69,15 @@ def complaints(name: str, body: Any) -> list[str]:
             for parameter in component.get("parameters", ()):
                 found += complaints("ParameterObject", parameter)
     return found
+
+
+@cache
+def _inbound_judge(name: str) -> jsonschema_rs.Validator:
+    own = schemas()[name]["allOf"][1:]
+    whole = {"allOf": [{"$ref": "#/components/schemas/BaseMessageProperties_1"}, *own]}
+    return jsonschema_rs.validator_for(_whole(whole), validate_formats=True)
+
+
+def inbound_complaints(name: str, message: Any) -> list[str]:
+    """What is wrong with a message from a person as the schema `name`, whose base the document mixes up with that of ours."""
+    return [f"{error.instance_path}: {error.message}" for error in _inbound_judge(name).iter_errors(message)]

@@ -18,7 +18,7 @@ from tidings.channels.callback import Called, RawRequest, Taken
 from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
-from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.keys import OPERATOR_KEYS as HTTP_OPERATOR_KEYS
 from tidings.channels.whatsapp import cloud_callback, cloud_errors, cloud_media, cloud_templates, payload, window
 from tidings.channels.whatsapp.cloud_callback import Account, callback_data
 from tidings.channels.whatsapp.cloud_config import Config as Config
@@ -34,6 +34,7 @@ from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.limits import CALLBACK_COMPLETE_S
 from tidings.kit.outbound import Reply
 
+OPERATOR_KEYS: Final = HTTP_OPERATOR_KEYS | {"window_open_for"}
 CAPABILITIES: Final = Capabilities(
     channel="whatsapp", level="gold", receipts=True, reads=True, inbound=True, media=True
 )
@@ -145,7 +146,8 @@ class CloudApiProvider:
             error = self.catalogue.refusal(content.template)
             if error is not None:
                 return error
-        return unfit(self.config, sender, content) or window.refusal(content, facts)
+        error = unfit(self.config, sender, content)
+        return error if error is not None or to in self.config.window_open_for else window.refusal(content, facts)
 
     def callback(self, request: RawRequest) -> Called:
         """See `channels.callback.CallbackTaker`."""

@@ -30,6 +30,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verify_token: str = ""  # what Meta says when the callback is set up
     media: Literal["fetch", "name"] = "fetch"  # whether files that people send are fetched at once
     callback_data: bool = True  # hand on our own reference: it settles unknown outcomes
+    window_open_for: tuple[str, ...] = ()  # people who count as having just written: the sandbox's
     templates_every_s: float = 300
     version: str = "v23.0"
     base_url: str = "https://graph.facebook.com"
