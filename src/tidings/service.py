@@ -15,7 +15,6 @@ from tidings.bus.contract import Bus
 from tidings.bus.local import LocalBus
 from tidings.bus.nats import NatsBus
 from tidings.bus.pipe import PipeBus
-from tidings.channels.contract import ProviderSpec
 from tidings.delivery.keeper import Duty
 from tidings.delivery.node import Node, Part
 from tidings.delivery.settle import UnknownWait
@@ -29,7 +28,7 @@ from tidings.kit.clock import wall_ms
 from tidings.kit.limits import DRAIN_S
 from tidings.kit.process import home
 from tidings.kit.secrets import KeyRing
-from tidings.sandbox.sms import SandboxSmsc
+from tidings.sandbox import stations
 from tidings.settings import Settings
 from tidings.smppd.server import SmppServer
 from tidings.store import opening
@@ -39,7 +38,6 @@ from tidings.verify.service import VerifyService
 from tidings.webhooks.process import PumpProcess
 from tidings.webhooks.service import WebhookService
 
-_SANDBOX_LOGIN = "sandbox"
 _FULL = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
 _FULL_S = 10.0  # so long a message that found no space stands for the next ones: smaller writes may still find some
 _SWITCH_S = (
@@ -94,9 +92,10 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
         if not isinstance(bus, PipeBus):
             duties["webhooks"] = webhooks
         node = Node(store, ring, wait=wait, bus=bus, part=part, duties=duties)
-        specs = [*settings.providers, await _sandbox(settings, stack)]
+        sandbox = await stations.start(settings.sandbox.receipt_delay_s, _url_of(listener), stack)
+        specs = [*settings.providers, *sandbox]
         stack.push_async_callback(node.stop, DRAIN_S)
-        await node.start(specs)
+        await node.start(specs, settings.routes)
         if settings.smpp_server.listen and settings.role != "worker":
             smpp = SmppServer(
                 settings.smpp_server, store, ring, bus, node.acceptor, node.control, node.now, only_process=bus.alone
@@ -124,18 +123,6 @@ async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextli
     await bus.start()
     stack.push_async_callback(bus.stop)
     return bus
-
-
-async def _sandbox(settings: Settings, stack: contextlib.AsyncExitStack) -> ProviderSpec:
-    """The carrier of test keys: each worker has its own, and one of them is bound to. An api process only knows of it."""
-    if settings.role == "api":
-        return _sandbox_spec(1)
-    sandbox = SandboxSmsc(
-        system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
-    )
-    stack.push_async_callback(sandbox.stop)
-    await sandbox.start()
-    return _sandbox_spec(sandbox.port)
 
 
 async def _http(
@@ -201,9 +188,12 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _sandbox_spec(port: int) -> ProviderSpec:
-    config = {"host": "127.0.0.1", "port": port, "system_id": _SANDBOX_LOGIN, "password": _SANDBOX_LOGIN, "smart": True}
-    return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
+def _url_of(listener: socket.socket) -> str:
+    """Where this very process is reached over loopback: the simulators call it as carriers do."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _unready(store: Store) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 from tidings.channels.contract import ProviderSpec
 from tidings.domain.errors import SettingsError
 from tidings.kit.limits import OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.routing.route import Route, problems
 from tidings.smppd.config import SmppServerSettings
 
 Role = Literal["all", "api", "worker"]
@@ -48,6 +49,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delivery: DeliverySettings = DeliverySettings()
     sandbox: SandboxSettings = SandboxSettings()
     smpp_server: SmppServerSettings = SmppServerSettings()
+    routes: list[Route] = msgspec.field(default_factory=list[Route])
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery: DeliverySettings
     sandbox: SandboxSettings
     smpp_server: SmppServerSettings = SmppServerSettings()
+    routes: tuple[Route, ...] = ()
     api_key: str | None = None
     database_url: str | None = None  # postgresql://…; None: SQLite in `data`
     bus_url: str | None = None  # nats://…; None: processes poll
@@ -99,6 +102,7 @@ def load(
         delivery=file.delivery,
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
+        routes=_routes(file.routes),
         api_key=api_key,
         database_url=database_url,
         bus_url=bus_url,
@@ -176,10 +180,23 @@ def _providers(tables: list[dict[str, Any]]) -> tuple[ProviderSpec, ...]:
         name, kind = rest.pop("name", None), rest.pop("type", None)
         if not isinstance(name, str) or not name or not isinstance(kind, str) or "." not in kind:
             raise SettingsError(f'{where}: needs `name` and `type`, for example type = "sms.smpp"')
-        if name == "sandbox" or any(spec.name == name for spec in specs):
+        if name.partition("-")[0] == "sandbox" or any(spec.name == name for spec in specs):
             raise SettingsError(f"{where}: the name {name!r} is taken; choose another")
         specs.append(ProviderSpec(name=name, type=kind, config={k: _secret(where, k, v) for k, v in rest.items()}))
     return tuple(specs)
+
+
+def _routes(declared: list[Route]) -> tuple[Route, ...]:
+    seen: set[str] = set()
+    for n, route in enumerate(declared):
+        where = f"routes[{n}] ({route.name})"
+        found = problems(route)
+        if found:
+            raise SettingsError(f"{where}{found[0].pointer.replace('/', '.')}: {found[0].detail}")
+        if route.name in seen:
+            raise SettingsError(f"{where}: the name is taken; choose another")
+        seen.add(route.name)
+    return tuple(declared)
 
 
 def _secret(where: str, key: str, value: Any) -> Any:

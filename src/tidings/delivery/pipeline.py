@@ -67,6 +67,8 @@ class Pipeline:
         await self._store.attempts.settle(lost)
         await self._store.jobs.end(ends)
         await self._store.jobs.release(releases)
+        if any(item.job.kind == "again" for item in ready):
+            ready = await self._unsuppressed(ready, left)
         await self._leave(left)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
@@ -109,8 +111,11 @@ class Pipeline:
         submissions: list[Submission] = []
         bad: list[End | Release] = []
         foreign: list[Release] = []
+        left: list[Job] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
-            if isinstance(answer, Refused):
+            if isinstance(answer, Refused) and item.job.kind == "again":
+                left.append(item.job)
+            elif isinstance(answer, Refused):
                 bad.append(struck(item.job, answer.error, now_ms))
             elif isinstance(answer, Begun) and answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
@@ -123,10 +128,23 @@ class Pipeline:
             provider.submit(submissions)
         await self._store.jobs.end([step for step in bad if isinstance(step, End)])
         await self._store.jobs.release([*foreign, *(step for step in bad if isinstance(step, Release))])
+        await self._leave(left)
         away = next((answer for answer in begun if isinstance(answer, StoreError)), None)
         if away is not None:
             raise away  # those that did not begin go back to the queue
         return bool(bad) or any(isinstance(answer, Begun) and answer.kind == "suppressed" for answer in begun)
+
+    async def _unsuppressed(self, ready: list[Prepared], left: list[Job]) -> list[Prepared]:
+        """Without those that are sent already and whose recipient wants no more: a message that is sent stays so."""
+        kept: list[Prepared] = []
+        for item in ready:
+            message = item.job.message
+            asked = (message.project, message.channel, [item.job.to_hash])
+            if item.job.kind == "again" and await self._store.suppressions.among(*asked):
+                left.append(item.job)
+            else:
+                kept.append(item)
+        return kept
 
     async def _leave(self, left: list[Job]) -> None:
         """Nothing more is done for these: they are sent, and nobody else can carry them."""

@@ -131,9 +131,7 @@ class Watch:
     def _changed(self, name: str, member: Member, change: Change) -> None:
         percent = round(100 * change.share)
         _log.warning("carrier %s gets %d %% of its messages %s", name, percent, change.reason)
-        row = HealthRow(
-            provider=name, slot=member.slot, share=change.share, reason=change.reason, since_ms=self._now()
-        )
+        row = HealthRow(provider=name, slot=member.slot, share=change.share, reason=change.reason, since_ms=self._now())
         data = {"provider": name, "reason": change.reason, "share": change.share}
         self._unsaid.append(
             NewHealth(
