@@ -99,15 +99,18 @@ def message_of(
     named = channels or terms.channels
     several = len(named) > 1
     content = {name: made for name in named if (made := _content(terms, name)) is not None}
+    text: str | None = for_telephone(text_of(terms.text, terms.locale), terms.app_hash, terms.domain)
+    if named == ["whatsapp"] and content:  # its template has no place for a text
+        text = None
     return SendRequest(
         to=terms.to if isinstance(terms.to, str) else Recipient(**terms.to),
         channel=None if several else named[0],
         channels=named if several else None,
         fallback=Fallback(after_s=terms.after_s, on=terms.on) if several else None,
         sender=terms.sender if channels is None else _sender(terms, named),
-        text=for_telephone(text_of(terms.text, terms.locale), terms.app_hash, terms.domain),
+        text=text,
         content=(content if several else content.get(named[0])) or None,
-        data={"code": code, "brand": terms.brand or "", "minutes": terms.minutes},
+        data={"code": code, "brand": terms.brand, "minutes": terms.minutes},
         locale=terms.locale,
         lane="otp",
         valid_for_s=max(1, valid_for_s),
@@ -197,9 +200,11 @@ def _check_words(ask: Ask) -> list[FieldError]:
 def _check_text(text: str) -> list[FieldError]:
     if not 0 < len(text) <= limits.TEXT_CHARS:
         return [_bad("/text", "length", f"must have 1 to {limits.TEXT_CHARS} characters")]
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        return []  # told by the checks of every message
     try:
         parse(text)
-        said = [render(text, {"code": code, "brand": "", "minutes": 1}) for code in (_TRIAL, _TRIAL[::-1])]
+        said = [render(text, {"code": code, "brand": None, "minutes": 1}) for code in (_TRIAL, _TRIAL[::-1])]
     except TemplateError as error:
         return [_bad("/text", error.code, error.detail)]
     if _TRIAL not in said[0] or _TRIAL[::-1] not in said[1]:
@@ -224,7 +229,7 @@ def _check_telephone(ask: Ask) -> list[FieldError]:
 
 def _check_length(ask: Ask) -> list[FieldError]:
     """Whether Android would look at the message."""
-    data = {"code": _TRIAL[: ask.code_length], "brand": ask.brand or "", "minutes": 60}
+    data = {"code": _TRIAL[: ask.code_length], "brand": ask.brand, "minutes": 60}
     try:
         said = render(for_telephone(text_of(ask.text, ask.locale), ask.app_hash, None), data)
     except TemplateError:

@@ -9,7 +9,7 @@ import msgspec
 
 #: Liquid that stands for the code.
 CODE: Final = "{{ code }}"
-_BRAND: Final = "{% if brand %}{{ brand }}: {% endif %}"
+_BRAND: Final = "{% if brand %}{{ brand }}: {% endif %}"  # an empty string is true in Liquid: no brand is null
 
 
 class Words(msgspec.Struct, frozen=True):

@@ -19,9 +19,11 @@ from tidings_client.errors import (
     WebhookVerificationError,
 )
 from tidings_client.models import (
+    AllowedPrefix,
     Attempt,
     Batch,
     BatchItem,
+    Check,
     Delivery,
     Engagement,
     Event,
@@ -37,6 +39,8 @@ from tidings_client.models import (
     Receipt,
     Replay,
     Suppression,
+    Verification,
+    VerificationStats,
     WebhookEndpoint,
 )
 from tidings_client.sync import Tidings
@@ -56,12 +60,14 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "AllowedPrefix",
     "ApiError",
     "AsyncTidings",
     "Attempt",
     "BadRequest",
     "Batch",
     "BatchItem",
+    "Check",
     "Conflict",
     "ConnectionFailed",
     "Delivery",
@@ -89,6 +95,8 @@ __all__ = [
     "TidingsError",
     "Unauthorized",
     "UnexpectedAnswer",
+    "Verification",
+    "VerificationStats",
     "WebhookEndpoint",
     "WebhookVerificationError",
     "verify_webhook",

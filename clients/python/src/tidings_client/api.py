@@ -98,5 +98,44 @@ def project_create(name: str) -> Call[models.Project]:
     return call("POST", "/v1/projects", models.Project, body={"name": name})
 
 
+def verification_start(request: dict[str, Any], idempotency_key: str | None) -> Call[models.Verification]:
+    return call("POST", "/v1/verifications", models.Verification, body=request, idempotency_key=idempotency_key)
+
+
+def verification_check(verification_id: str, code: str, idempotency_key: str | None) -> Call[models.Check]:
+    path = f"/v1/verifications/{part(verification_id)}/check"
+    return call("POST", path, models.Check, body={"code": code}, idempotency_key=idempotency_key)
+
+
+def verification_resend(verification_id: str, channel: str | None) -> Call[models.Verification]:
+    body = {} if channel is None else {"channel": channel}
+    return call("POST", f"/v1/verifications/{part(verification_id)}/resend", models.Verification, body=body)
+
+
+def verification_cancel(verification_id: str) -> Call[models.Verification]:
+    return call("POST", f"/v1/verifications/{part(verification_id)}/cancel", models.Verification)
+
+
+def verification(verification_id: str) -> Call[models.Verification]:
+    return call("GET", f"/v1/verifications/{part(verification_id)}", models.Verification)
+
+
+def verification_code(verification_id: str) -> Call[models.Code]:
+    return call("GET", f"/v1/verifications/{part(verification_id)}/code", models.Code)
+
+
+def verification_stats(since: Any, until: Any) -> Call[models.VerificationStats]:
+    query = {"since": since, "until": until}
+    return call("GET", "/v1/verifications/stats", models.VerificationStats, query=query)
+
+
+def prefix_allow(prefix: str) -> Call[models.AllowedPrefix]:
+    return call("POST", "/v1/verifications/prefixes", models.AllowedPrefix, body={"prefix": prefix})
+
+
+def prefix_disallow(prefix: str) -> Call[None]:
+    return call("DELETE", f"/v1/verifications/prefixes/{part(prefix)}")
+
+
 def ready() -> Call[models.Health]:
     return call("GET", "/readyz", models.Health)

@@ -242,6 +242,87 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime | None = None
 
 
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """A verification. `to` is as it was given; it never holds the code."""
+
+    id: str
+    status: str
+    channel: str
+    project: str | None = None
+    mode: str | None = None
+    to: str | dict[str, Any] | None = None
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    country: str | None = None
+    locale: str | None = None
+    reference: str | None = None
+    code_length: int = 6
+    attempts: int = 0
+    attempts_left: int = 0
+    sends: int = 0
+    sends_left: int = 0
+    reason: str | None = None
+    created_at: dt.datetime | None = None
+    last_sent_at: dt.datetime | None = None
+    resend_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    time_to_verify_ms: int | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a code. Let the person in by `valid` alone."""
+
+    id: str
+    status: str
+    valid: bool
+    attempts_left: int = 0
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox's telephone shows."""
+
+    code: str
+
+
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds; None where there is nothing to be ranked."""
+
+    p50: int | None = None
+    p90: int | None = None
+    p99: int | None = None
+
+
+class VerificationCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How verifications by one channel to one country went."""
+
+    channel: str
+    country: str | None = None
+    started: int = 0
+    approved: int = 0
+    failed: int = 0
+    expired: int = 0
+    canceled: int = 0
+    pending: int = 0
+    conversion: float | None = None
+    time_to_verify_ms: Percentiles = Percentiles()
+
+
+class VerificationStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Verifications begun in a time. `truncated`: only the newest are counted."""
+
+    since: dt.datetime
+    until: dt.datetime
+    truncated: bool = False
+    data: list[VerificationCount] = msgspec.field(default_factory=list[VerificationCount])
+
+
+class AllowedPrefix(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers that begin so are past the pumping guard."""
+
+    prefix: str
+    created_at: dt.datetime | None = None
+
+
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One page of a list."""
 
