@@ -74,7 +74,7 @@ class Server:
         )  # fmt: skip
         self._services = services
         self.litestar = Litestar(
-            route_handlers=[health.router] if health_only else ROUTERS, guards=[guard],
+            route_handlers=[health.router, callbacks.router] if health_only else ROUTERS, guards=[guard],
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
         raw = FastMessages(services, self.keys, self.meter, load) if fast and not health_only else None
@@ -90,5 +90,6 @@ class Server:
 
 
 def create_app(services: Services, *, fast: bool = True, access_log: bool = False, health_only: bool = False) -> Server:
-    """The ASGI application over these services. `health_only`: a worker's, which has no customers."""
+    """The ASGI application over these services. `health_only`: a worker's, which has no customers; its own
+    simulators may call it."""
     return Server(services, fast=fast, access_log=access_log, health_only=health_only)
