@@ -22,7 +22,7 @@ TOKEN_CHARS: Final = 4_096
 #: FCM and APNs take 4,096 octets in all; what is around the content needs some of them. The provider knows exactly.
 CONTENT_OCTETS: Final = 4_096
 TTL_MOST_S: Final = 28 * 86_400  # FCM's longest
-COLLAPSE_KEY_OCTETS: Final = 64  # APNs: apns-collapse-id
+COLLAPSE_KEY_CHARS: Final = 64  # APNs: apns-collapse-id, a header
 DATA_KEYS: Final = 64
 BADGE_MOST: Final = 999_999
 LINK_CHARS: Final = 2_048
@@ -170,8 +170,8 @@ def _number_problems(found: PushContent) -> list[FieldError]:
 def _word_problems(found: PushContent) -> list[FieldError]:
     out: list[FieldError] = []
     key = found.collapse_key
-    if key is not None and not (0 < len(key.encode()) <= COLLAPSE_KEY_OCTETS and key.isprintable()):
-        out.append(_bad("collapse_key", "length", f"must be 1 to {COLLAPSE_KEY_OCTETS} octets, all printable"))
+    if key is not None and not (0 < len(key) <= COLLAPSE_KEY_CHARS and key.isascii() and key.isprintable()):
+        out.append(_bad("collapse_key", "length", f"must be 1 to {COLLAPSE_KEY_CHARS} printable ASCII characters"))
     if found.sound is not None and not 0 < len(found.sound) <= SOUND_CHARS:
         out.append(_bad("sound", "length", f"must have 1 to {SOUND_CHARS} characters"))
     for name, value in (("image", found.image), ("click_action", found.click_action)):

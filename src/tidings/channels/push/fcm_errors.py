@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, cast
 
 from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
 from tidings.channels.http.json import json_of
+from tidings.channels.http.retry_after import retry_after_s
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply
@@ -54,12 +55,6 @@ def judge(reply: Reply) -> Judged:
     if row is None:
         return _unknown_code(code, reply.status)
     return _meant(row, code, reply, details)
-
-
-def retry_after_s(reply: Reply) -> float | None:
-    """`Retry-After` in seconds, an hour at most; a date is passed over. Source: RFC 9110 §10.2.3"""
-    text = reply.headers.get("retry-after", "").strip()
-    return min(float(text), 3_600.0) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def _meant(row: _Row, code: str, reply: Reply, details: list[dict[str, Any]]) -> Judged:

@@ -1,12 +1,15 @@
 """What the push providers share: the part of a message that goes to one device, and what it says beside the notification."""
 
-from typing import Final
+import base64
+import hashlib
+from typing import Any, Final
 
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.message import MessageError
 from tidings.domain.push import ACK_KEY, PushContent
 
 NO_CONTENT: Final = PushContent()
+TOPIC_CHARS: Final = 32  # RFC 8030 §5.4
 
 
 def content_of(submission: Submission) -> PushContent:
@@ -23,3 +26,14 @@ def data_of(submission: Submission, index: int) -> dict[str, str]:
 def refused(code: str, detail: str, suppress: str | None = None) -> PartRefused:
     """Not sent: it is wrong on this side of the wire already."""
     return PartRefused(MessageError(code=code, detail=detail), suppress)
+
+
+def topic_of(collapse_key: str) -> str:
+    """A Topic header: 32 characters of base64url, whatever the key is. Source: RFC 8030 §5.4"""
+    hashed = hashlib.sha256(collapse_key.encode()).digest()
+    return base64.urlsafe_b64encode(hashed)[:TOPIC_CHARS].decode()
+
+
+def some(**fields: Any) -> dict[str, Any]:
+    """The fields that are there."""
+    return {name: value for name, value in fields.items() if value not in (None, {})}

@@ -14,6 +14,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from tidings.channels.http.call import Transport
+from tidings.channels.http.retry_after import retry_after_s
 from tidings.kit.outbound import FORBIDDEN, NoReply, NotSent, Reply
 from tidings.protocols.webpush import vapid
 
@@ -22,18 +23,13 @@ WAIT_MOST_S: Final = 2.0
 WAIT_LEAST_S: Final = 0.05
 #: Origins that are remembered; there are four that matter, and anybody can invent more.
 ORIGINS: Final = 1_000
+MOST_S: Final = 86_400.0
 TOKEN_LIFE_S: Final = 12 * 3_600  # half of what RFC 8292 §2 allows: clocks differ
 RENEW_S: Final = 3_600  # with this much left
 #: The status of what never was an answer, and where its kind is told.
 NO_ANSWER: Final = 0
 KIND: Final = "kind"
 REASON: Final = "reason"
-
-
-def retry_after_s(reply: Reply) -> float | None:
-    """`Retry-After` in seconds, a day at most; a date is passed over. Source: RFC 8030 §8.4, RFC 9110 §10.2.3"""
-    text = reply.headers.get("retry-after", "").strip()
-    return min(float(text), 86_400.0) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def isolated(came: NotSent | NoReply) -> Reply:
@@ -89,7 +85,7 @@ class IsolatingTransport:
             )
             if not isinstance(came, Reply):
                 return isolated(came)
-            after_s = retry_after_s(came) if came.status in (429, 503) else None
+            after_s = retry_after_s(came, MOST_S) if came.status in (429, 503) else None
             if after_s is None:
                 return came
             self._hold(origin, after_s)

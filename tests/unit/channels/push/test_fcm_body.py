@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from peers.discovery import document, faults
 from tidings.channels.push.fcm import FcmCodec
-from tidings.channels.push.fcm_body import topic_of
 from tidings.channels.push.fcm_config import Config
+from tidings.channels.push.parts import topic_of
 from tidings.domain import push
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.push import PushContent

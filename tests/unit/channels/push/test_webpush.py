@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from peers.carriers import RecordingSink, until
 from peers.push_services import WebPushService, web_push_testing
 from tidings.channels.contract import ProviderSpec
-from tidings.channels.push.fcm_body import topic_of
+from tidings.channels.push.parts import topic_of
 from tidings.channels.push.webpush import WebPushProvider, check
 from tidings.channels.push.webpush_wire import ORIGINS, VapidHeaders
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent, PartUnknown, Submission
