@@ -8,7 +8,6 @@ from tidings.domain.message import MessageError
 from tidings.protocols.smtp.replies import Reply
 from tidings.protocols.smtp.status import SPEC, Stage, meaning, throttles
 
-
 #: What a server says may name people; what is kept beside a message may not.
 _ADDRESS: Final = re.compile(r"[^\s<>()\[\]{},;:\"']+@[^\s<>()\[\]{},;:\"']+")
 

@@ -23,7 +23,6 @@ from tidings.protocols.smtp.data import END, Envelope, mail_command, rcpt_comman
 from tidings.protocols.smtp.replies import Extensions, Reply
 from tidings.protocols.smtp.status import Stage
 
-
 #: A mail up to this size is one write with its end; of a larger one the end waits until the rest has left.
 _ONE_WRITE: Final = 65_536
 

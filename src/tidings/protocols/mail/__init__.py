@@ -1,1 +1,1 @@
-"""GSM 03.38 text, user data headers, segmentation."""
+"""Writing and reading mails and their reports."""

@@ -6,10 +6,10 @@ internationalised); RFC 3463 (status codes)
 
 import re
 from email.message import Message
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import msgspec
-from flufl.bounce import scan_message  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from flufl.bounce import all_failures
 
 from tidings.protocols.mail import entity
 
@@ -30,6 +30,7 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     diagnostic: str = ""
     remote: str = ""  # the mail system that said so
+    original: bool = False  # `recipient` is as the sender wrote it, before any forwarding
 
     @property
     def permanent(self) -> bool:
@@ -71,7 +72,8 @@ def _status_blocks(mail: Message) -> list[Message]:
 
 def _fate(block: Message) -> Fate | None:
     action = _ACTIONS.get(entity.header(block, "Action").lower().split(" ")[0])
-    recipient = _typed(entity.header(block, "Original-Recipient")) or _typed(entity.header(block, "Final-Recipient"))
+    original = _typed(entity.header(block, "Original-Recipient"))
+    recipient = original or _typed(entity.header(block, "Final-Recipient"))
     if action is None:
         return None
     diagnostic = _typed(entity.header(block, "Diagnostic-Code"))[:_TEXT]
@@ -81,6 +83,7 @@ def _fate(block: Message) -> Fate | None:
         status=_status(entity.header(block, "Status")) or _status(diagnostic),
         diagnostic=diagnostic,
         remote=_typed(entity.header(block, "Remote-MTA"))[:255],
+        original=bool(original),
     )
 
 
@@ -109,7 +112,7 @@ def _about(mail: Message) -> tuple[str, ...]:
 def _odd(mail: Message) -> Notification | None:
     """What flufl.bounce finds in bounces of mail systems that do not speak RFC 3464."""
     try:
-        found = cast("tuple[set[bytes], set[bytes]]", scan_message(mail))
+        found = all_failures(mail)
     except Exception:  # a library of forty readers of strange mails: none of them may stop the next mail
         return None
     text = _first_text(mail)
