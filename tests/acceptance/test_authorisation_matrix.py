@@ -19,6 +19,7 @@ from http_inside import Answer, Inside, inside
 OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/errors", "/openapi.json", "/callbacks/{provider}"}
 MARK = "only-for-the-owner"
 OWNERS_PHONE = "+15005550007"
+PREFIX = "+4915199"
 
 
 @dataclass
@@ -63,6 +64,8 @@ async def _furnish(house: House) -> None:
     }
     made = await house.make("POST", "/v1/providers", provider, owner)
     await house.make("POST", "/v1/suppressions", {"to": "+15005550199"}, owner)
+    verification = await house.make("POST", "/v1/verifications", {"to": OWNERS_PHONE, "reference": MARK}, owner)
+    await house.make("POST", "/v1/verifications/prefixes", {"prefix": PREFIX}, owner, 200)
     end_s = asyncio.get_running_loop().time() + 30
     while True:  # the reply and the first webhook deliveries come by themselves
         inbound = (await running.call("GET", "/v1/inbound", key=owner)).json["data"]
@@ -74,6 +77,7 @@ async def _furnish(house: House) -> None:
     house.ids = {
         "message_id": sent["id"], "inbound_id": inbound[0]["id"], "key_id": key["id"], "endpoint_id": hook["id"],
         "delivery_id": deliveries[0]["id"], "provider_id": made["id"],
+        "verification_id": verification["id"], "prefix": PREFIX,
     }  # fmt: skip
     house.marks = [*house.ids.values(), MARK, OWNERS_PHONE, "+15005550199", key["project"]]
 

@@ -19,7 +19,7 @@ from tidings.domain.request import Recipient, SendRequest
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, rfc3339
-from tidings.kit.ids import new_id
+from tidings.kit.ids import is_id, new_id
 from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Refuse, decide
 from tidings.routing.choose import Choice
@@ -60,6 +60,9 @@ class Control:
         if not personal.to:
             raise Conflict("the recipient's data was erased; the message cannot be sent again", code="erased")
         sent = found.message
+        if sent.reference is not None and is_id(sent.reference, "ver"):
+            detail = f"the message has a one-time code; POST /v1/verifications/{sent.reference}/resend sends it again"
+            raise Conflict(detail, code="verification")
         request = SendRequest(
             to=Recipient(push=list(personal.each)) if personal.each else personal.to,
             channel=sent.channel,

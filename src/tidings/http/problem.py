@@ -21,6 +21,7 @@ CODES: Final[dict[str, tuple[int, str, str]]] = {
     "unsupported_media_type": (415, "Unsupported media type", "Send `Content-Type: application/json`, not compressed."),
     "invalid_request": (422, "Invalid request", "`errors` names every bad field at once."),
     "idempotency_key_reused": (422, "Idempotency key reused", "This Idempotency-Key came with another request before."),
+    "verification": (409, "Message of a verification", "It has a one-time code: resend that of the verification instead."),
     "already_approved": (409, "Already approved", "The verification is approved, and a code counts once."),
     "resend_too_soon": (409, "Resend too soon", "Nothing was sent. `resend_at` of the verification says when it can be."),
     "resend_limit": (409, "No more resends", "Nothing was sent. Start another verification."),

@@ -234,6 +234,36 @@ async def test_another_project_and_the_other_mode_find_nothing(running: Inside) 
     assert (await Customer(running).check(id, code))[1][0] == "approved"
 
 
+async def test_without_the_filter_a_stranger_would_find_it(running: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = (await Customer(running).start())["id"]
+    project = await running.call("POST", "/v1/projects", {"name": "stranger"}, key=running.live_key)
+    wanted = {"name": "s", "mode": "test", "scopes": ["verify"], "project": project.json["id"]}
+    stranger = Customer(running, (await running.call("POST", "/v1/keys", wanted, key=running.live_key)).json["key"])
+    assert (await stranger.call("GET", f"/{id}")).status == 404
+    engine = running.services.store.engine
+    read = engine.read
+
+    class Blind:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def execute(self, sql: str, *values: Any) -> Any:
+            return self._connection.execute(sql.replace("v.project = ?", "(v.project = ? or 1)"), *values)
+
+    monkeypatch.setattr(engine, "read", lambda fn: read(lambda connection: fn(Blind(connection))))
+    assert (await stranger.call("GET", f"/{id}")).json["id"] == id
+
+
+async def test_its_message_is_sent_again_only_by_a_resend(running: Inside) -> None:
+    """Else a retry would be a way round the number of sends and the end of the validity."""
+    shop = Customer(running)
+    id = (await shop.start("+15005550002"))["id"]
+    while (message := (await shop.messages(id))[0])["status"] != "undelivered":
+        await asyncio.sleep(0.01)
+    retried = await running.call("POST", f"/v1/messages/{message['id']}/retry", key=running.test_key)
+    assert (retried.status, retried.json["code"]) == (409, "verification")
+
+
 class Hook:
     """A customer's webhook endpoint."""
 
