@@ -1,4 +1,4 @@
-"""`whatsapp.cloud_api` before its judge: Prism on Meta's official OpenAPI, with `--errors`."""
+"""WhatsApp providers before their judge: Prism with `--errors`, on Meta's official OpenAPI and on Twilio's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from peers.carriers import RecordingSink, until
+from peers.http_carriers import PUBLIC, SID, TOKEN
 from peers.prism import prism, spec
 from peers.whatsapp_carriers import CLOUD, NUMBER_ID, WABA
 from peers.whatsapp_contents import GOOD
@@ -18,6 +19,7 @@ from tidings.channels.contract import ProviderSpec
 from tidings.channels.whatsapp import payload
 from tidings.channels.whatsapp.cloud_api import CloudApiProvider
 from tidings.channels.whatsapp.graph import Graph
+from tidings.channels.whatsapp.twilio import TwilioWhatsAppProvider, unfit
 from tidings.domain import whatsapp
 from tidings.domain.attempt import PartSent, Submission
 
@@ -67,15 +69,16 @@ def test_the_judge_refuses_what_is_wrong(mock: str, body: Any, headers: dict[str
     refused.value.close()
 
 
+def message(n: int, content: dict[str, Any] | None, text: str | None) -> Submission:
+    return Submission(
+        attempt_id=f"a{n}", message_id=f"msg_{n}", lane="transactional", to="+16505551234", sender=None, user_ref=n,
+        channel="whatsapp", content=whatsapp.read(content, text),
+    )  # fmt: skip
+
+
 async def test_every_message_is_valid(provider: tuple[CloudApiProvider, RecordingSink]) -> None:
     made, sink = provider
-    batch = [
-        Submission(
-            attempt_id=f"a{n}", message_id=f"msg_{n}", lane="transactional", to="+16505551234", sender=None, user_ref=n,
-            channel="whatsapp", content=whatsapp.read(content, text),
-        )
-        for n, (_, content, text) in enumerate(GOOD)
-    ]  # fmt: skip
+    batch = [message(n, content, text) for n, (_, content, text) in enumerate(GOOD)]
     made.submit(batch)
     await until(lambda: len(sink.done) == len(batch), 60)
     wrong = [
@@ -96,3 +99,23 @@ async def test_errands_are_valid(provider: tuple[CloudApiProvider, RecordingSink
         assert {item["status"] for item in page["data"]} <= {"APPROVED", "REJECTED", "PENDING"}
         found = await graph.json("GET", config.url("1003383421387256") + f"?phone_number_id={NUMBER_ID}")
     assert isinstance(found, dict)
+
+
+async def test_every_form_is_valid_for_twilio() -> None:
+    sink = RecordingSink()
+    contents = {"order_2": "HX" + "a" * 32, "hello_world": "HX" + "b" * 32}
+    with prism(spec("twilio_api_v2010.json")) as url:
+        config = {
+            "account_sid": SID, "auth_token": TOKEN, "public_url": PUBLIC, "sender": "+15005550006", "contents": contents,
+            "base_url": url, "allow_networks": ["127.0.0.0/8"], "response_timeout_s": 20,
+        }  # fmt: skip
+        made = TwilioWhatsAppProvider(ProviderSpec(name="acme", type="whatsapp.twilio", config=config), sink)
+        await made.start()
+        try:
+            kinds = [row for row in GOOD if unfit(made.config, whatsapp.read(*row[1:])) is None]
+            made.submit([message(n, content, text) for n, (_, content, text) in enumerate(kinds)])
+            await until(lambda: len(sink.done) == len(kinds), 60)
+        finally:
+            await made.stop(0)
+    assert len(kinds) >= 7
+    assert {type(outcome.parts[0]) for outcome in sink.done} == {PartSent}, sink.done
