@@ -67,7 +67,7 @@ Called = Taken | NotGenuine | Unreadable
 
 @runtime_checkable
 class CallbackTaker(Protocol):
-    """A provider that takes callbacks."""
+    """A provider that takes callbacks. With `callback_bytes`: longer ones than CALLBACK_BYTES, such as whole emails."""
 
     def callback(self, request: RawRequest) -> Called:
         """Verifies, then reads. Pure but for the clock; never raises."""

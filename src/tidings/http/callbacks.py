@@ -46,7 +46,7 @@ async def _taken(request: Call, name: str) -> Response[bytes]:
     taker = desk.taker(name) if desk is not None else None
     if desk is None or taker is None:
         raise NotFound(f"there is no provider {name!r} that takes callbacks")
-    called = taker.callback(await _raw(request))
+    called = taker.callback(await _raw(request, getattr(taker, "callback_bytes", CALLBACK_BYTES)))
     if isinstance(called, NotGenuine):
         meter.count_callback(name, "forged")
         _log.warning("callback_refused", provider=name, reason=called.reason)
@@ -77,7 +77,7 @@ async def _completed(taker: CallbackTaker, called: Taken) -> Taken:
         return called
 
 
-async def _raw(request: Call) -> RawRequest:
+async def _raw(request: Call, most: int) -> RawRequest:
     headers: dict[str, str] = {}
     for key, value in request.scope[
         "headers"
@@ -85,7 +85,7 @@ async def _raw(request: Call) -> RawRequest:
         name, text = key.decode("latin-1").lower(), value.decode("latin-1")
         headers[name] = f"{headers[name]}, {text}" if name in headers else text
     length = headers.get("content-length")
-    body = await read_body(request.receive, length.encode("latin-1") if length is not None else None, CALLBACK_BYTES)
+    body = await read_body(request.receive, length.encode("latin-1") if length is not None else None, most)
     return RawRequest(
         method=request.scope["method"],
         query=request.scope["query_string"].decode("latin-1"),

@@ -12,7 +12,7 @@ from litestar.types import Receive, Send
 
 from tidings.http.accepting import PATH, SCOPE, accept_one, accepted_bytes
 from tidings.http.auth import Caller, Keys
-from tidings.http.body import check_media, read_body
+from tidings.http.body import check_media, most_bytes, read_body
 from tidings.http.edge import CLOSED, SECURITY, Load, request_id_of, send_problem
 from tidings.http.metrics import Meter
 from tidings.http.problem import is_unforeseen
@@ -55,7 +55,7 @@ class FastMessages:
             scope["auth"] = caller
             caller.require(SCOPE)
             caller.bucket.take()
-            body = await read_body(receive, length)
+            body = await read_body(receive, length, most_bytes(PATH, length))
             if body:
                 check_media(headers.get(b"content-type"), headers.get(b"content-encoding"))
             accepted = await accept_one(self._services, caller, body, headers.get(b"idempotency-key"))

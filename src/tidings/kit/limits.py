@@ -4,6 +4,7 @@ from typing import Final
 
 # -- the edge
 BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
+MESSAGE_BODY_BYTES: Final = 16_777_216  # of a message or batch that says its length: 12 MB of attachments in base64
 CALLBACK_BYTES: Final = 262_144  # a carrier that reports a hundred messages at once sends about 100 kB
 CALLBACK_COMPLETE_S: Final = 8.0  # media are fetched within it; carriers give up on an answer after 10 s and more
 HEAD_TIMEOUT_S: Final = 20.0  # for a request's line and headers

@@ -8,6 +8,7 @@ import contextlib
 from typing import Protocol
 
 from tidings.channels.contract import ProviderSpec
+from tidings.sandbox.email import SandboxEmail
 from tidings.sandbox.push import SandboxPush
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.sandbox.whatsapp import SandboxWhatsApp
@@ -60,6 +61,7 @@ async def start(receipt_delay_s: float, public_url: str, stack: contextlib.Async
     """Starts every station; they stop with the stack. Their providers."""
     stations: list[Station] = [
         SmsStation(receipt_delay_s),
+        SandboxEmail(receipt_delay_s=receipt_delay_s),
         SandboxPush(receipt_delay_s=receipt_delay_s),
         SandboxWhatsApp(receipt_delay_s=receipt_delay_s),
     ]

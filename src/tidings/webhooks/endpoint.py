@@ -15,7 +15,7 @@ FAMILIES: Final[dict[str, frozenset[str] | None]] = {
         {
             *("accepted", "scheduled", "held", "queued", "sending", "sent", "delivered", "partially_delivered"),
             *("undelivered", "failed", "expired", "canceled", "suppressed", "read", "clicked", "replied"),
-            *("unsubscribed", "complained", "received", "receipt_overdue", "failover"),
+            *("unsubscribed", "complained", "received", "receipt_overdue", "failover", "fallback"),
         }
     ),
     "contact": frozenset({"unsubscribed"}),

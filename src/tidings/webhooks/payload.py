@@ -9,7 +9,7 @@ from tidings.domain.event import Event
 from tidings.domain.verification import STATUS_OF, verification_facts
 from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
-from tidings.store.lists import StoredInbound, Subjects
+from tidings.store.lists import StoredInbound, Subjects, inbound_content
 from tidings.store.sealed import ERASED
 
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,7 @@ def _inbound(item: StoredInbound) -> dict[str, Any]:
     """A received message, in the words of a message."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to or None,
-        "text": item.text, "content": item.content, "in_reply_to": item.in_reply_to,
+        "text": item.text, "content": inbound_content(item), "in_reply_to": item.in_reply_to,
         "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip
