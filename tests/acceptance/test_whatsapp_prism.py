@@ -103,19 +103,29 @@ async def test_errands_are_valid(provider: tuple[CloudApiProvider, RecordingSink
 
 async def test_every_form_is_valid_for_twilio() -> None:
     sink = RecordingSink()
-    contents = {"order_2": "HX" + "a" * 32, "hello_world": "HX" + "b" * 32}
+    sids = {"order_2": "HX" + "a" * 32, "hello_world": "HX" + "b" * 32}
     with prism(spec("twilio_api_v2010.json")) as url:
         config = {
-            "account_sid": SID, "auth_token": TOKEN, "public_url": PUBLIC, "sender": "+15005550006", "contents": contents,
+            "account_sid": SID, "auth_token": TOKEN, "public_url": PUBLIC, "sender": "+15005550006", "contents": sids,
             "base_url": url, "allow_networks": ["127.0.0.0/8"], "response_timeout_s": 20,
         }  # fmt: skip
         made = TwilioWhatsAppProvider(ProviderSpec(name="acme", type="whatsapp.twilio", config=config), sink)
         await made.start()
         try:
-            kinds = [row for row in GOOD if unfit(made.config, whatsapp.read(*row[1:])) is None]
+            # Prism reads one value of a form never as a list, which `MediaUrl` and `PersistentAction` are: the SDK
+            # judges those (tests/unit/channels/whatsapp/test_twilio.py)
+            contents = [(*row, whatsapp.read(*row[1:])) for row in GOOD]
+            kinds = [
+                row[:3]
+                for row in contents
+                if unfit(made.config, row[3]) is None and row[3].kind in ("text", "template")
+            ]
             made.submit([message(n, content, text) for n, (_, content, text) in enumerate(kinds)])
             await until(lambda: len(sink.done) == len(kinds), 60)
         finally:
             await made.stop(0)
-    assert len(kinds) >= 7
-    assert {type(outcome.parts[0]) for outcome in sink.done} == {PartSent}, sink.done
+    assert len(kinds) >= 3
+    wrong = [
+        kinds[int(outcome.attempt_id[1:])][0] for outcome in sink.done if not isinstance(outcome.parts[0], PartSent)
+    ]
+    assert wrong == []

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from twilio.http import HttpClient
+from twilio.http.response import Response
 from twilio.request_validator import RequestValidator
+from twilio.rest import Client
 
 from peers.carriers import RecordingSink, until
 from peers.http_carriers import FAST, PUBLIC, SID, TOKEN, TwilioCarrier, raw, served
 from tidings.channels.callback import NotGenuine, Taken
 from tidings.channels.contract import Facts, ProviderSpec
+from tidings.channels.http.call import Call
 from tidings.channels.whatsapp import twilio
 from tidings.channels.whatsapp.twilio import TwilioWhatsAppProvider
 from tidings.domain import whatsapp
@@ -83,6 +87,39 @@ async def test_forms(content: dict[str, Any] | None, text: str | None, fields: d
     assert found == {"From": "whatsapp:+15005550006", "To": f"whatsapp:{PERSON}", **fields}
     assert isinstance(sink.outcome("a")[0], PartSent)
     assert (sink.receipts[0].to, sink.receipts[0].user_ref, sink.receipts[0].state) == (PERSON, 7, "delivered")
+
+
+class _Recorder(HttpClient):
+    """Takes what the official SDK sends."""
+
+    body: dict[str, Any]
+
+    def request(self, method: str, url: str, params: Any = None, data: Any = None, **_: Any) -> Response:
+        self.body = data
+        return Response(201, '{"sid": "SM1"}')
+
+
+#: Our field → the SDK's argument, and whether it is a list there.
+_ARGUMENTS = {
+    "Body": ("body", False), "MediaUrl": ("media_url", True), "PersistentAction": ("persistent_action", True),
+    "ContentSid": ("content_sid", False), "ContentVariables": ("content_variables", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "text", "fields"), FORMS)
+def test_the_sdk_sends_the_same(content: dict[str, Any] | None, text: str | None, fields: dict[str, str]) -> None:
+    recorder = _Recorder()
+    arguments = {}
+    for name, value in fields.items():
+        argument, several = _ARGUMENTS[name]
+        arguments[argument] = [value] if several else value
+    url = f"{PUBLIC}/callbacks/acme?ref=7"
+    from_, to = "whatsapp:+15005550006", f"whatsapp:{PERSON}"
+    Client(SID, TOKEN, http_client=recorder).messages.create(to=to, from_=from_, status_callback=url, **arguments)
+    codec = twilio.WhatsAppCodec(provider().config, provider()._account)
+    called = codec.call(submission(whatsapp.read(content, text)), 0, 0)
+    assert isinstance(called, Call)
+    assert sorted(parse_qsl((called.body or b"").decode())) == sorted(parse_qsl(urlencode(recorder.body, doseq=True)))
 
 
 def submission(content: Any, **more: Any) -> Submission:
