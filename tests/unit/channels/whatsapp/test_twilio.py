@@ -92,7 +92,8 @@ async def test_forms(content: dict[str, Any] | None, text: str | None, fields: d
 class _Recorder(HttpClient):
     """Takes what the official SDK sends."""
 
-    body: dict[str, Any]
+    def __init__(self) -> None:
+        self.body: dict[str, Any] = {}
 
     def request(self, method: str, url: str, params: Any = None, data: Any = None, **_: Any) -> Response:
         self.body = data
