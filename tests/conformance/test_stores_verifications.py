@@ -318,6 +318,15 @@ async def test_tallies(world: World) -> None:
     assert (await world.store.verifications.tally(PROJECT, "live", NOW, NOW + 1, 3))[1] == 3
 
 
+async def test_the_channel_that_the_code_came_by(world: World) -> None:
+    item = await started(world)
+    await world.store.verifications.carried(PROJECT, item.id, "email")
+    await world.store.verifications.carried("prj_b", item.id, "whatsapp")
+    found = await world.store.verifications.get(world.ring, PROJECT, "live", item.id)
+    assert found is not None
+    assert found.channel == "email"
+
+
 async def test_allowed_prefixes(world: World) -> None:
     store = world.store.verifications
     assert [await store.allow(PROJECT, p, NOW, 2) for p in ("+49", "+1", "+49", "+33")] == [True, True, True, False]

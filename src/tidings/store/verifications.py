@@ -31,6 +31,10 @@ class Verifications(Aggregate):
         """What was begun could not be sent."""
         await self._engine.write(self._sql.withdraw, [item])
 
+    async def carried(self, project: str, id: str, channel: str) -> None:
+        """The code came by this channel."""
+        await self._engine.write(self._sql.carried, [(project, id, channel)])
+
     async def expire(self, now_ms: int, events: list[str]) -> int:
         """Ends as many whose time is over as there are ids of events; how many it was."""
         return (await self._engine.write(self._sql.expire, [(now_ms, events)]))[0]

@@ -23,6 +23,7 @@ from tidings.domain.errors import (
     RequestError,
 )
 from tidings.domain.message import Mode, Personal
+from tidings.domain.status import ENDS
 from tidings.domain.verification import Verification
 from tidings.kit import limits
 from tidings.kit.clock import Clock
@@ -30,6 +31,7 @@ from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing, digest
 from tidings.policy.velocity import MarkKind, Refusal
 from tidings.store.accounts import Claim
+from tidings.store.lists import MessageFilter
 from tidings.store.sealed import encode_personal
 from tidings.store.store import Store
 from tidings.store.verifying import Act, Done, NewVerification, Tally, VerificationFilter, Withdrawal
@@ -131,7 +133,10 @@ class VerifyService:
     async def check(self, caller: Caller, id: str, code: str, claim: Claim | None) -> Done:
         """Compares and counts. Raises Conflict (`already_approved`), IdempotencyReused."""
         act = self._act(caller, id, claim, code_hash=code_hash(self._ring, id, code))
-        return self._done(await self._kept.check(act))
+        done = self._done(await self._kept.check(act))
+        if done.kind in ("approved", "max_attempts") and not done.replayed:
+            await self._stop_messages(caller, id)
+        return done
 
     async def resend(
         self, caller: Caller, id: str, channel: str | None, claim: Claim | None
@@ -167,7 +172,24 @@ class VerifyService:
         done = self._done(await self._kept.cancel(self._act(caller, id, claim, reason="canceled")))
         if done.kind != "canceled":
             raise Conflict(f"the verification is {done.kind}", code="verification_ended")
+        await self._stop_messages(caller, id)
         return await self.get(caller, id), done.replayed
+
+    async def _stop_messages(self, caller: Caller, id: str) -> None:
+        """Its code is of no use any more: what has not left stays, and no other channel is tried.
+
+        A crash before this costs at most a message that says nothing any more.
+        """
+        wanted = MessageFilter(project=caller.project, limit=limits.VERIFY_SENDS, reference=id)
+        page, _ = await self._store.lists.messages(self._ring, wanted)
+        ours = [one.message for one in page if one.message.lane == "otp" and one.message.mode == caller.mode]
+        for message in ours:
+            if message.status not in ENDS:
+                await self._store.jobs.cancel(caller.project, message.id, new_id("evt"), self._now())
+        chained = [(message.project, message.id) for message in ours if message.chain is not None]
+        if chained:
+            await self._store.fallbacks.stop(chained)
+            await self._kept.carried(caller.project, id, ours[0].channel)
 
     def _act(self, caller: Caller, id: str, claim: Claim | None, **fields: str | None) -> Act:
         act = Act(

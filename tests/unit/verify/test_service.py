@@ -95,6 +95,64 @@ async def test_a_resend_that_is_not_accepted_does_not_count(running: Inside, mon
     assert len(await messages(running, id)) == 2
 
 
+async def jobs(running: Inside, verification: str) -> list[str]:
+    """Kinds of the jobs that its messages still have."""
+    sql = "select j.kind from jobs j join messages m on m.id = j.message where m.reference = ?"
+    engine: Any = running.services.store.engine
+    return [row[0] for row in await engine.read(lambda connection: list(connection.execute(sql, (verification,))))]
+
+
+CHAIN = {
+    "to": {"phone": "+15005550004", "email": "delivered@sandbox.test"}, "channels": ["sms", "email"], "max_attempts": 1,
+    "fallback": {"after_s": 3600, "on": ["not_delivered"]},
+}  # fmt: skip
+
+
+async def carriers(running: Inside) -> None:
+    """Live ones: the sandbox's for SMS, and a mail server that is not there."""
+    control: Any = running.services.control
+    sms = {"name": "sms", "type": "sms.smpp", "config": control._fleet.spec("sandbox").config}
+    mail = {
+        "name": "mail",
+        "type": "email.smtp",
+        "config": {"host": "127.0.0.1", "port": 9, "sender": "shop@example.com"},
+    }
+    for body in (sms, mail):
+        made = await running.call("POST", "/v1/providers", body, key=running.live_key)
+        assert made.status == 201, made.body
+
+
+@pytest.mark.parametrize("end", ["approved", "max_attempts", "canceled"])
+async def test_no_other_channel_is_tried_for_a_code_that_is_of_no_use(running: Inside, end: str) -> None:
+    """The carrier never tells that it was delivered, but the person has typed it."""
+    await carriers(running)
+    id = (await start(running, CHAIN, key=running.live_key)).json["id"]
+    async with asyncio.timeout(30):
+        while await jobs(running, id) != ["fallback"]:
+            await asyncio.sleep(0.01)
+    (message,) = await messages(running, id)
+    stored = (await running.services.store.messages.load(running.services.ring, message["project"], [message["id"]]))[
+        message["id"]
+    ]
+    code = (stored.message.personal.data or {})["code"]
+    path, body = "check", {"code": code if end == "approved" else f"{10**6 - int(code) - 1:06}"}
+    if end == "canceled":
+        path, body = "cancel", {}
+    told = await running.call("POST", f"/v1/verifications/{id}/{path}", body, key=running.live_key)
+    assert (told.status, told.json["status"]) == (200, end)
+    assert await jobs(running, id) == []
+    assert [message["status"] for message in await messages(running, id)] == ["sent"]
+
+
+async def test_a_message_that_waits_is_canceled_with_it(running: Inside) -> None:
+    dead = {"host": "127.0.0.1", "port": 9, "system_id": "x", "password": "x"}
+    body = {"name": "dead", "type": "sms.smpp", "config": dead}
+    assert (await running.call("POST", "/v1/providers", body, key=running.live_key)).status == 201
+    id = (await start(running, key=running.live_key)).json["id"]
+    await running.call("POST", f"/v1/verifications/{id}/cancel", key=running.live_key)
+    assert [message["status"] for message in await messages(running, id)] == ["canceled"]
+
+
 async def test_nobody_has_to_ask_for_its_end(running: Inside) -> None:
     id = (await start(running, {**START, "valid_for_s": 30})).json["id"]
     services = running.services

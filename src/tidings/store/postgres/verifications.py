@@ -208,6 +208,15 @@ async def withdraw(session: Session, items: list[Withdrawal]) -> list[None]:
     return [None] * len(items)
 
 
+async def carried(session: Session, items: list[tuple[str, str, str]]) -> list[None]:
+    """(project, id, channel that the code came by)."""
+    for project, id, channel in sorted(items):
+        await session.execute(
+            "update verifications set channel = $1 where project = $2 and id = $3", channel, project, id
+        )
+    return [None] * len(items)
+
+
 async def overdue(session: Session, now_ms: int, before_ms: int, limit: int) -> tuple[int, int]:
     """How many are past their time, and how many marks are old; both up to a limit. A read."""
     past = "select 1 from verifications where status = 'pending' and expires_ms <= $1 limit $2"

@@ -173,6 +173,13 @@ def withdraw(connection: Connection, items: list[Withdrawal]) -> list[None]:
     return [None] * len(items)
 
 
+def carried(connection: Connection, items: list[tuple[str, str, str]]) -> list[None]:
+    """(project, id, channel that the code came by)."""
+    for project, id, channel in items:
+        connection.execute("update verifications set channel = ? where project = ? and id = ?", (channel, project, id))
+    return [None] * len(items)
+
+
 def overdue(connection: Connection, now_ms: int, before_ms: int, limit: int) -> tuple[int, int]:
     """How many are past their time, and how many marks are old; both up to a limit. A read."""
     past = "select 1 from verifications where status = 'pending' and expires_ms <= ? limit ?"
