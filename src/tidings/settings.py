@@ -39,6 +39,18 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     receipt_delay_s: float = 0.05
 
 
+class MailServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[mail_server]`: where replies, bounces and complaints come in over SMTP; off unless `listen` names HOST:PORT.
+
+    `hostname` is what it calls itself; with a certificate it offers STARTTLS.
+    """
+
+    listen: str = ""
+    hostname: str = ""
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8300"
     data: str = "tidings-data"
@@ -49,6 +61,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delivery: DeliverySettings = DeliverySettings()
     sandbox: SandboxSettings = SandboxSettings()
     smpp_server: SmppServerSettings = SmppServerSettings()
+    mail_server: MailServerSettings = MailServerSettings()
     routes: list[Route] = msgspec.field(default_factory=list[Route])
 
 
@@ -64,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery: DeliverySettings
     sandbox: SandboxSettings
     smpp_server: SmppServerSettings = SmppServerSettings()
+    mail_server: MailServerSettings = MailServerSettings()
     routes: tuple[Route, ...] = ()
     api_key: str | None = None
     database_url: str | None = None  # postgresql://…; None: SQLite in `data`
@@ -102,6 +116,7 @@ def load(
         delivery=file.delivery,
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
+        mail_server=_mail_server(file.mail_server),
         routes=_routes(file.routes),
         api_key=api_key,
         database_url=database_url,
@@ -142,6 +157,21 @@ def _smpp_server(given: SmppServerSettings) -> SmppServerSettings:
         if getattr(chosen, name) <= 0:
             raise SettingsError(f"smpp_server.{name} must be more than 0")
     return chosen
+
+
+def _mail_server(given: MailServerSettings) -> MailServerSettings:
+    """With TIDINGS_MAIL_LISTEN in place of `listen`."""
+    chosen = msgspec.structs.replace(given, listen=os.environ.get("TIDINGS_MAIL_LISTEN") or given.listen)
+    if chosen.listen:
+        _address(chosen.listen)
+    if (chosen.tls_cert is None) != (chosen.tls_key is None):
+        raise SettingsError("mail_server.tls_cert and mail_server.tls_key go together")
+    return chosen
+
+
+def mail_address(settings: MailServerSettings) -> tuple[str, int]:
+    """Host and port of `listen`."""
+    return _address(settings.listen)
 
 
 def _database_url(text: str | None) -> str | None:

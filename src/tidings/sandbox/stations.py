@@ -4,7 +4,6 @@ Every process has its own: those of an api process carry nothing, they only say 
 """
 
 import asyncio
-import contextlib
 from typing import Protocol
 
 from tidings.channels.contract import ProviderSpec
@@ -57,15 +56,27 @@ def sms_spec(port: int) -> ProviderSpec:
     return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
 
 
-async def start(receipt_delay_s: float, public_url: str, stack: contextlib.AsyncExitStack) -> list[ProviderSpec]:
-    """Starts every station; they stop with the stack. Their providers."""
-    stations: list[Station] = [
-        SmsStation(receipt_delay_s),
-        SandboxEmail(receipt_delay_s=receipt_delay_s),
-        SandboxPush(receipt_delay_s=receipt_delay_s),
-        SandboxWhatsApp(receipt_delay_s=receipt_delay_s),
-    ]
-    for station in stations:
-        stack.push_async_callback(station.stop)
-    await asyncio.gather(*(station.start() for station in stations))
-    return [station.spec(public_url) for station in stations]
+class Stations:
+    """All of them. What the mail simulator sends goes to our mail server, once `mail_to` has named it."""
+
+    def __init__(self, receipt_delay_s: float) -> None:
+        self._email = SandboxEmail(receipt_delay_s=receipt_delay_s)
+        self._all: list[Station] = [
+            SmsStation(receipt_delay_s),
+            self._email,
+            SandboxPush(receipt_delay_s=receipt_delay_s),
+            SandboxWhatsApp(receipt_delay_s=receipt_delay_s),
+        ]
+
+    async def start(self, public_url: str) -> list[ProviderSpec]:
+        """Their providers."""
+        await asyncio.gather(*(station.start() for station in self._all))
+        return [station.spec(public_url) for station in self._all]
+
+    async def stop(self) -> None:
+        """Closes everything."""
+        await asyncio.gather(*(station.stop() for station in self._all))
+
+    def mail_to(self, host: str, port: int) -> None:
+        """Bounces, complaints and replies go there."""
+        self._email.inbound = (host, port)
