@@ -10,6 +10,7 @@ mails; a report that is not taken is tried again, as mail systems do.
 
 import asyncio
 import datetime as dt
+import logging
 import secrets
 import warnings
 from collections import OrderedDict, deque
@@ -17,11 +18,11 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final, cast
 
-import aiosmtplib
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tidings.channels.contract import ProviderSpec
 from tidings.kit.clock import Clock, wall_ms
+from tidings.sandbox.email_queue import ReportQueue
 from tidings.sandbox.email_reports import DAEMON, Taken, complaint, delivery_report, read_receipt, reply
 
 DOMAIN: Final = "sandbox.test"
@@ -31,9 +32,6 @@ _LOGIN: Final = "sandbox"
 #: What is remembered; the oldest is forgotten first.
 MAILS: Final = 1_000
 DEFERRED: Final = 10_000
-#: Reports under way. More are dropped and counted: it is a simulator.
-REPORTS: Final = 1_000
-TRIES: Final = 8
 _UNKNOWN: Final = "550 5.1.1 There is no such mailbox"
 
 
@@ -50,31 +48,38 @@ class SandboxEmail:
         self.password = password or secrets.token_urlsafe(24)
         self._mail_secret = secrets.token_urlsafe(24)
         self.port = 0
-        self.inbound: tuple[str, int] | None = None
+        self.reports = ReportQueue()
         self.mails: deque[Taken] = deque(maxlen=MAILS)
         self.written = 0  # mails whose end came, whatever they were answered
-        self.dropped = 0
         self._next: deque[str] = deque()
         self._deferred: OrderedDict[bytes, None] = OrderedDict()
-        self._reports: set[asyncio.Task[None]] = set()
         self._lines: set[_Line] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Listens on an ephemeral port of 127.0.0.1."""
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's: it warns of passwords without TLS
         self._server = await asyncio.get_running_loop().create_server(lambda: _Line(self), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
+        self.reports.start()
 
     async def stop(self) -> None:
         """Closes every line and drops what was not sent yet."""
         if self._server is not None:
             self._server.close()
-        for report in list(self._reports):
-            report.cancel()
-        await asyncio.gather(*self._reports, return_exceptions=True)
+        await self.reports.stop()
         self.drop_links()
         if self._server is not None:
             await self._server.wait_closed()
+
+    @property
+    def inbound(self) -> tuple[str, int] | None:
+        """Where reports go to: host and port of our own mail server."""
+        return self.reports.inbound
+
+    @inbound.setter
+    def inbound(self, address: tuple[str, int] | None) -> None:
+        self.reports.inbound = address
 
     def spec(self, public_url: str = "") -> ProviderSpec:
         """The provider that sends to it. Its mails come back to `inbound`, not to `public_url`."""
@@ -103,7 +108,7 @@ class SandboxEmail:
     def write_to_us(self, sender: str, to: str, text: str, *, subject: str = "Hello") -> None:
         """A person writes a mail of their own accord."""
         taken = Taken(to, sender, f"From: {to}\r\nSubject: {subject}\r\n\r\n".encode())
-        self._spawn(self._send(sender, to, reply(taken, to, text, self._now()), 0))
+        self.reports.add(sender, to, reply(taken, to, text, self._now()), 0)
 
     # what the lines call
 
@@ -146,46 +151,19 @@ class SandboxEmail:
             return
         if "SUCCESS" in taken.notify:
             self._report(taken, delivery_report(taken, "delivered", "2.1.5", "250 2.1.5 Delivered", now))
+        later_s = 2 * self.receipt_delay_s
         if person == "complained":
             to = f"fbl@{taken.sender.partition('@')[2]}"
-            self._spawn(self._send("feedback@sandbox.test", to, complaint(taken, to, now), 2))
-        elif person == "opened" and taken.header("Disposition-Notification-To"):
-            to = taken.header("Disposition-Notification-To").strip("<>")
-            self._spawn(self._send(taken.to, to, read_receipt(taken, to, now), 2))
+            self.reports.add("feedback@sandbox.test", to, complaint(taken, to, now), later_s)
+        elif person == "opened" and (to := taken.header("Disposition-Notification-To").strip("<>")):
+            self.reports.add(taken.to, to, read_receipt(taken, to, now), later_s)
         elif person == "replies":
             to = (taken.header("Reply-To") or taken.header("From")).rpartition("<")[2].rstrip(">")
-            self._spawn(self._send(taken.to, to, reply(taken, to, "YES", now), 2))
+            self.reports.add(taken.to, to, reply(taken, to, "YES", now), later_s)
 
     def _report(self, taken: Taken, report: bytes) -> None:
         if taken.sender:  # never a report on a report: RFC 5321 §4.5.5
-            self._spawn(self._send("", taken.sender, report, 1))
-
-    def _spawn(self, work: Any) -> None:
-        if len(self._reports) >= REPORTS:
-            work.close()
-            self.dropped += 1
-            return
-        task = asyncio.get_running_loop().create_task(work, name="sandbox-report")
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-
-    async def _send(self, sender: str, to: str, mail: bytes, delays: int) -> None:
-        """Over SMTP to our own mail server, tried again a few times."""
-        await asyncio.sleep(self.receipt_delay_s * delays)
-        for n in range(TRIES):
-            if self.inbound is None:
-                return
-            try:
-                async with aiosmtplib.SMTP(
-                    *self.inbound, timeout=10, start_tls=False, local_hostname="mx.sandbox.test"
-                ) as client:
-                    await client.sendmail(sender, [to], mail)
-                return
-            except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-                if isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500:
-                    break
-                await asyncio.sleep(0.1 * 2**n)
-        self.dropped += 1
+            self.reports.add("", taken.sender, report, self.receipt_delay_s)
 
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._clock() / 1000, dt.UTC)
@@ -238,7 +216,7 @@ class _Line(SMTP):
         good = isinstance(data, LoginPassword) and compare_digest(
             data.login + b"\0" + data.password, f"{_LOGIN}\0{self._owner.password}".encode()
         )
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)
 
 
 def _options(arg: str | None, names: tuple[str, ...]) -> tuple[dict[str, str], str | None]:

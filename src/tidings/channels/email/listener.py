@@ -6,6 +6,7 @@ Source: RFC 5321 §2.3.8, §3.3, §4.5.3; RFC 3463; RFC 2920; RFC 3207
 """
 
 import asyncio
+import logging
 import ssl
 import time
 from collections import Counter
@@ -64,6 +65,7 @@ class MailListener:
 
     async def start(self) -> None:
         """Listens. Raises OSError. `port` is the real one afterwards."""
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd's: it would write people's addresses
         self._server = await asyncio.get_running_loop().create_server(self._made, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 

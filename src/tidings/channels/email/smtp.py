@@ -37,6 +37,7 @@ from tidings.protocols.smtp.status import Stage
 CAPABILITIES: Final = Capabilities(channel="email", level="gold", receipts=True, reads=True, inbound=True, media=True)
 #: A mail under which this many connections broke goes back to the queue.
 BREAKS: Final = 3
+UNSHARED: Final = 1_000
 _log = structlog.get_logger("tidings.channels.email.smtp")
 
 
@@ -74,7 +75,8 @@ class SmtpProvider:
         self.link = _SmtpLink(config.reconnect_min_s, config.reconnect_max_s, clock, random or Random(), self._changed)
         self.pacer = Pacer(config.rate_per_s)
         self._lanes = Lanes(config.domain_concurrency)
-        self._places = Window(config.connections)
+        # Mails on the way, with those whose envelopes left ahead; a fifth is for `otp`. One connection is shared as it is.
+        self._places = Window(2 * config.connections if config.connections > 1 else UNSHARED)
         self._out: dict[int, float] = {}  # flights by identity: when each was taken
         self._sessions: dict[asyncio.Task[None], Session] = {}
         self._done: list[Outcome] = []
@@ -282,6 +284,9 @@ class SmtpProvider:
         self._lanes.landed(flight.item)
         self._places.leave(flight.item.submission.lane == "otp")
         self.link.in_flight = len(self._out) - 1
+        if self._lanes.queued:  # a domain has room again: another connection may have waited for that
+            for session in self._sessions.values():
+                session.wake()
         return self._out.pop(id(flight))
 
     def _settle(self, item: Waiting, outcome: PartOutcome) -> None:

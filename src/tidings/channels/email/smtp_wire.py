@@ -86,7 +86,8 @@ class Wire(asyncio.Protocol):
         """The next reply."""
         if not self._replies:
             async with asyncio.timeout(timeout_s):
-                await self._any()
+                while not self._replies and self.lost is None:  # an interruption is not for us
+                    await self._any()
         if self._replies:
             return self._replies.popleft()
         raise WireLost(self.lost or "the connection is closed")
