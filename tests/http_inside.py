@@ -117,7 +117,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         await webhooks.start()
         services = Services(
             store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
-            providers=node.providers, webhooks=webhooks, callbacks=node,
+            providers=node.providers, routes=node.routes, webhooks=webhooks, callbacks=node,
             verify=VerifyService(store, ring, node.acceptor, node.bus, wall_ms),
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])

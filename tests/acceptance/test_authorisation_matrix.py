@@ -63,6 +63,7 @@ async def _furnish(house: House) -> None:
         "config": {"host": "127.0.0.1", "port": 9, "system_id": "x", "password": "x"},
     }
     made = await house.make("POST", "/v1/providers", provider, owner)
+    route = await house.make("POST", "/v1/routes", {"name": MARK, "targets": [{"provider": MARK}]}, owner)
     await house.make("POST", "/v1/suppressions", {"to": "+15005550199"}, owner)
     verification = await house.make("POST", "/v1/verifications", {"to": OWNERS_PHONE, "reference": MARK}, owner)
     await house.make("POST", "/v1/verifications/prefixes", {"prefix": PREFIX}, owner, 200)
@@ -76,7 +77,7 @@ async def _furnish(house: House) -> None:
         await asyncio.sleep(0.02)
     house.ids = {
         "message_id": sent["id"], "inbound_id": inbound[0]["id"], "key_id": key["id"], "endpoint_id": hook["id"],
-        "delivery_id": deliveries[0]["id"], "provider_id": made["id"],
+        "delivery_id": deliveries[0]["id"], "provider_id": made["id"], "route_id": route["id"],
         "verification_id": verification["id"], "prefix": PREFIX,
     }  # fmt: skip
     house.marks = [*house.ids.values(), MARK, OWNERS_PHONE, "+15005550199", key["project"]]

@@ -26,6 +26,7 @@ from tidings.delivery.providers import ProviderAdmin
 from tidings.delivery.receive import Receiver
 from tidings.delivery.roster import TOPIC, Roster, Strays, forever
 from tidings.delivery.router import Router
+from tidings.delivery.routes import RouteAdmin
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.sweep import Sweeper
 from tidings.delivery.timekeeper import Timekeeper
@@ -87,7 +88,8 @@ class Node:
         self._owner = self._owner_of(part)
         self._links = LinkBoard(store.ownership, self.fleet, self.dispatcher.node, now)
         board = None if self.bus.alone else self._links
-        self.providers = ProviderAdmin(store, ring, self.fleet, roster, board, self._changed, now)
+        self.providers = ProviderAdmin(store, ring, self.fleet, roster, board, self._changed, self.watch.view, now)
+        self.routes = RouteAdmin(store, self.fleet, roster, router, self._rerouted, now)
         self._timekeeper = Timekeeper(store.clock, now) if isinstance(now, SteadyClock) else None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -146,6 +148,11 @@ class Node:
         """An operator did something with a provider in this process."""
         await self._roster.refresh()
         await self._apply()
+        self.bus.ring_others(TOPIC)
+
+    async def _rerouted(self) -> None:
+        """An operator changed a route in this process."""
+        await self._roster.reread()
         self.bus.ring_others(TOPIC)
 
     async def _apply(self) -> None:

@@ -20,12 +20,23 @@ from tidings.http.problem import is_unforeseen, problem_of
 from tidings.http.route import header_of, spec_of
 from tidings.http.services import Services
 from tidings.http.twilio import routes as twilio
-from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, verifications, webhooks
+from tidings.http.v1 import (
+    events,
+    inbound,
+    keys,
+    messages,
+    providers,
+    receipts,
+    routes,
+    suppressions,
+    verifications,
+    webhooks,
+)
 
 _log: Final = structlog.get_logger("tidings.http")
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
-    providers.router, keys.router, webhooks.router, verifications.router, callbacks.router, twilio.router,
+    providers.router, routes.router, keys.router, webhooks.router, verifications.router, callbacks.router, twilio.router,
 ]  # fmt: skip
 
 

@@ -30,6 +30,8 @@ SCOPES: Final[dict[str, str]] = {
     "webhooks:write": "Change webhook endpoints, rotate secrets, replay deliveries",
     "providers:read": "Read providers and the state of their links",
     "providers:write": "Declare, pause, resume and remove providers",
+    "routes:read": "Read routes",
+    "routes:write": "Make, change and remove routes",
     "keys:read": "Read keys (never the secret part)",
     "keys:write": "Make and revoke keys that may do no more than the key that makes them",
     "projects:read": "Read projects",

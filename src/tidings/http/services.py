@@ -14,6 +14,8 @@ from tidings.domain.request import SendRequest
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.secrets import KeyRing
+from tidings.routing.route import Route
+from tidings.store.accounts import Claim
 from tidings.store.store import Store
 from tidings.verify.service import VerifyService
 from tidings.webhooks.service import WebhookService
@@ -74,6 +76,31 @@ class ProviderAdmin(Protocol):
         ...
 
 
+class RouteAdmin(Protocol):
+    """Routes (`delivery.routes.RouteAdmin`). Raises NotFound, Conflict (a name that is taken; one declared in
+    `tidings.toml`), InvalidRequest."""
+
+    async def list(self, project: str) -> Sequence[dict[str, Any]]:
+        """All that may decide for this project's messages, in a stable order."""
+        ...
+
+    async def get(self, project: str, id: str) -> dict[str, Any]:
+        """One route, by id or by name."""
+        ...
+
+    async def create(self, project: str, route: Route, claim: Claim | None, id: str) -> tuple[dict[str, Any], bool]:
+        """Makes one under this id; whether an earlier request did."""
+        ...
+
+    async def change(self, project: str, id: str, route: Route) -> dict[str, Any]:
+        """Puts this one in its place."""
+        ...
+
+    async def delete(self, project: str, id: str) -> None:
+        """Removes it."""
+        ...
+
+
 class CallbackDesk(Protocol):
     """Where carriers' callbacks go (`delivery.node.Node`)."""
 
@@ -104,6 +131,7 @@ class Services:
     acceptor: Accepting
     control: Control
     providers: ProviderAdmin
+    routes: RouteAdmin
     webhooks: WebhookService
     verify: VerifyService
     callbacks: CallbackDesk | None = None

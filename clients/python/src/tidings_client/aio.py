@@ -201,6 +201,30 @@ class Providers(_Resource):
         return self._transport.each("/v1/providers", models.Provider, {})
 
 
+class Routes(_Resource):
+    """`/v1/routes`. A route is a dict as in the API: `name`, `targets`, and what it is for."""
+
+    async def create(self, route: dict[str, Any]) -> models.Route:
+        """Makes one."""
+        return await self._do(api.route_create(route))
+
+    async def get(self, name: str) -> models.Route:
+        """One route, by name or id."""
+        return await self._do(api.route("GET", name))
+
+    async def replace(self, name: str, route: dict[str, Any]) -> models.Route:
+        """Puts this one in its place."""
+        return await self._do(api.route("PUT", name, route))
+
+    async def delete(self, name: str) -> None:
+        """Removes it."""
+        await self._do(api.route("DELETE", name))
+
+    def list(self) -> AsyncIterator[models.Route]:
+        """All that may decide for the project's messages."""
+        return self._transport.each("/v1/routes", models.Route, {})
+
+
 class Suppressions(_Resource):
     """`/v1/suppressions`."""
 
@@ -294,6 +318,7 @@ class AsyncTidings:
         transport = self._transport = _Transport(api_key, base_url, policy or Policy())
         self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
         self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+        self.routes = Routes(transport)
         self.projects, self.receipts = Projects(transport), Receipts(transport)
         self.verifications = Verifications(transport)
 

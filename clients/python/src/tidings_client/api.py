@@ -86,6 +86,15 @@ def provider_create(name: str, kind: str, config: dict[str, Any]) -> Call[models
     return call("POST", "/v1/providers", models.Provider, body={"name": name, "type": kind, "config": config})
 
 
+def route(method: str, name: str, body: dict[str, Any] | None = None) -> Call[models.Route]:
+    kind = None if method == "DELETE" else models.Route
+    return call(method, f"/v1/routes/{part(name)}", kind, body=body)
+
+
+def route_create(body: dict[str, Any]) -> Call[models.Route]:
+    return call("POST", "/v1/routes", models.Route, body=body)
+
+
 def suppression_add(to: str, channel: str, reason: str) -> Call[models.Suppression]:
     return call("POST", "/v1/suppressions", models.Suppression, body={"to": to, "channel": channel, "reason": reason})
 

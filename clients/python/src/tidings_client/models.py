@@ -204,6 +204,33 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider of a route. `share`: how many of its own messages it gets now, less than 1 where it is not well."""
+
+    provider: str
+    weight: float = 1.0
+    cost_per_part: float | None = None
+    share: float = 1.0
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Which providers carry what."""
+
+    id: str
+    name: str
+    targets: list[RouteTarget]
+    origin: str = "api"
+    priority: int = 100
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    to: list[str] = msgspec.field(default_factory=list[str])
+    lanes: list[str] = msgspec.field(name="class", default_factory=list[str])
+    tags: list[str] = msgspec.field(default_factory=list[str])
+    senders: list[str] = msgspec.field(name="from", default_factory=list[str])
+    needs: list[str] = msgspec.field(default_factory=list[str])
+    prefer: str = "weight"
+    no_receipt_s: float = 0.0
+
+
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     """A message that a person sent to us."""
 
