@@ -17,7 +17,7 @@ from tidings.kit.ids import new_id
 from tidings.policy.velocity import Mark
 from tidings.store import verifying
 from tidings.store.accounts import Claim
-from tidings.store.verifying import Act, Done, NewVerification, VerificationFilter, Withdrawal
+from tidings.store.verifying import Act, Done, NewVerification, VerificationFilter, Withdrawal, begun
 
 SECOND = 1_000
 VALID = limits.VERIFY_VALID_DEFAULT_S * SECOND
@@ -66,6 +66,12 @@ async def status(world: World, item: NewVerification) -> tuple[str, int, int]:
     found = await world.store.verifications.get(world.ring, item.project, item.mode, item.id)
     assert found is not None
     return found.status, found.attempts, found.sends
+
+
+async def test_what_is_begun_reads_as_it_was_told(world: World) -> None:
+    item = await started(world, reference="r", locale="de", channels='["sms","email"]')
+    found = await world.store.verifications.get(world.ring, PROJECT, "live", item.id)
+    assert found == begun(item, Personal(to=TO, text="{{ code }}"))
 
 
 async def test_a_right_code_counts_once(world: World) -> None:

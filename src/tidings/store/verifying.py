@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tidings.domain.message import Mode, Personal
 from tidings.domain.verification import EVENT_OF, Verification
 from tidings.kit.limits import VERIFY_RESEND_S, VERIFY_SENDS
 from tidings.kit.secrets import KeyRing
@@ -26,7 +27,7 @@ class NewVerification(msgspec.Struct, frozen=True, kw_only=True):
 
     project: str
     id: str
-    mode: str
+    mode: Mode
     channel: str
     channels: str  # JSON
     country: str | None
@@ -214,6 +215,17 @@ def event_data(held: Held, step: Step) -> str:
     if step.status == "max_attempts":
         data["reason"] = "max_attempts"
     return msgspec.json.encode(data).decode()
+
+
+def begun(item: NewVerification, personal: Personal) -> Verification:
+    """What was begun this moment, as reading it would give it."""
+    return Verification(
+        project=item.project, id=item.id, mode=item.mode, status="pending", channel=item.channel,
+        channels=msgspec.json.decode(item.channels, type=tuple[str, ...]), country=item.country, locale=item.locale,
+        reference=item.reference, code_length=item.code_length, attempts=0, max_attempts=item.max_attempts, sends=1,
+        created_ms=item.created_ms, sent_ms=item.created_ms, expires_ms=item.expires_ms, ended_ms=None, reason=None,
+        personal=personal,
+    )  # fmt: skip
 
 
 def verification(ring: KeyRing, row: Any) -> Verification:

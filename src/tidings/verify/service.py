@@ -34,7 +34,7 @@ from tidings.store.accounts import Claim
 from tidings.store.lists import MessageFilter
 from tidings.store.sealed import encode_personal
 from tidings.store.store import Store
-from tidings.store.verifying import Act, Done, NewVerification, Tally, VerificationFilter, Withdrawal
+from tidings.store.verifying import Act, Done, NewVerification, Tally, VerificationFilter, Withdrawal, begun
 from tidings.verify import ask as asking
 from tidings.verify.ask import Ask, Terms
 from tidings.verify.code import code_hash, code_of, new_salt
@@ -73,15 +73,17 @@ class VerifyService:
 
         Raises Overloaded (`velocity_limited`), Forbidden (`pumping_suspected`), IdempotencyReused, and what `accept` raises.
         """
-        item = self._new(caller, ask, id, claim)
+        item, personal = self._new(caller, ask, id, claim)
         started = await self._kept.start(item)
         if started.refusal is not None:
             raise _refused(caller, started.refusal)
         if started.kind == "reused":
             raise _reused()
-        found = await self.get(caller, started.id)
         if started.kind == "new":
+            found = begun(item, personal)
             self._bus.ring("events")
+        else:
+            found = await self.get(caller, started.id)
         if found.status == "pending" and found.sends == 1:
             try:
                 await self._send(found, 1)
@@ -90,13 +92,13 @@ class VerifyService:
                 raise
         return found, started.kind == "replay"
 
-    def _new(self, caller: Caller, ask: Ask, id: str, claim: Claim | None) -> NewVerification:
+    def _new(self, caller: Caller, ask: Ask, id: str, claim: Claim | None) -> tuple[NewVerification, Personal]:
         now_ms, salt = self._now(), new_salt()
         terms = asking.terms_of(ask, salt)
         to = asking.addresses_of(ask)[0][1]
         personal = Personal(to=to, data=msgspec.to_builtins(terms))
         code = code_of(self._ring, id, salt, ask.code_length)
-        return NewVerification(
+        item = NewVerification(
             project=caller.project, id=id, mode=caller.mode, channel=terms.channels[0],
             channels=msgspec.json.encode(terms.channels).decode(), country=asking.country_of(ask), locale=ask.locale,
             reference=ask.reference, code_hash=code_hash(self._ring, id, code), code_length=ask.code_length,
@@ -105,6 +107,7 @@ class VerifyService:
             sealed=self._ring.seal(encode_personal(personal), id), event=new_id("evt"),
             marks=asking.marks_of(ask, self._ring.lookup), prefixes=asking.prefixes_of(ask), claim=claim,
         )  # fmt: skip
+        return item, personal
 
     async def _send(self, found: Verification, n: int, channels: list[str] | None = None) -> None:
         terms = self._terms(found)
