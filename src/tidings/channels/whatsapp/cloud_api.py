@@ -16,6 +16,7 @@ import structlog
 
 from tidings.channels.callback import Called, RawRequest, Taken
 from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
+from tidings.channels.errands import ErrandFailed, TemplateStatus
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as HTTP_OPERATOR_KEYS
@@ -23,8 +24,8 @@ from tidings.channels.whatsapp import cloud_callback, cloud_errors, cloud_media,
 from tidings.channels.whatsapp.cloud_callback import Account, callback_data
 from tidings.channels.whatsapp.cloud_config import Config as Config
 from tidings.channels.whatsapp.cloud_config import read_config
-from tidings.channels.whatsapp.cloud_templates import Catalogue, Known
-from tidings.channels.whatsapp.graph import Graph, GraphError, headers_of
+from tidings.channels.whatsapp.cloud_templates import Catalogue
+from tidings.channels.whatsapp.graph import Graph, headers_of
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.content import Content
 from tidings.domain.message import Lane, MessageError
@@ -169,19 +170,23 @@ class CloudApiProvider:
         return done
 
     async def mark_read(self, ref: str) -> None:
-        """Tells the person that their message `ref`, and all before it, was read. Raises GraphError."""
+        """Tells the person that their message `ref`, and all before it, was read. Raises ErrandFailed."""
         async with Graph(self.config) as graph:
             url = self.config.url(self.config.phone_number_id, "messages")
             await graph.json("POST", url, payload.read_mark(ref))
 
+    def upload_problem(self, media_type: str, size: int) -> str | None:
+        """See `channels.errands.Uploader`."""
+        return cloud_media.upload_problem(media_type, size)
+
     async def upload(self, media_type: str, data: bytes) -> str:
-        """Meta's id of a file, for `image.id` and the like; good for 30 days. Raises GraphError."""
+        """Meta's id of a file, for `image.id` and the like; good for 30 days. Raises ErrandFailed."""
         return await cloud_media.upload(self.config, media_type, data)
 
-    async def templates(self) -> list[Known]:
-        """All templates of the account as Meta has them now. Raises GraphError."""
+    async def templates(self) -> list[TemplateStatus]:
+        """All templates of the account as Meta has them now. Raises ErrandFailed."""
         if not self.config.business_account_id:
-            raise GraphError("`business_account_id` is not set, so that templates cannot be read")
+            raise ErrandFailed("`business_account_id` is not set, so that templates cannot be read")
         found = await cloud_templates.fetch(self.config)
         self.catalogue.replace(found)
         return found
@@ -192,7 +197,7 @@ class CloudApiProvider:
             self._stale.clear()
             try:
                 await self.templates()
-            except GraphError as error:
+            except ErrandFailed as error:
                 _log.warning("templates_not_read", provider=self.name, reason=str(error))
             await asyncio.sleep(min(10.0, self.config.templates_every_s))
             with contextlib.suppress(TimeoutError):

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from tidings.channels.callback import Taken
+from tidings.channels.errands import ErrandFailed
 from tidings.channels.whatsapp.cloud_config import Config
-from tidings.channels.whatsapp.graph import Fetched, Graph, GraphError
+from tidings.channels.whatsapp.graph import Fetched, Graph
 from tidings.domain.attempt import InboundPart
 from tidings.domain.inbound import InboundFile
 from tidings.kit.limits import WHATSAPP_KEPT_BYTES, WHATSAPP_MEDIA_BYTES, WHATSAPP_MEDIA_S
@@ -45,14 +46,14 @@ def upload_problem(media_type: str, size: int) -> str | None:
 
 
 async def upload(config: Config, media_type: str, data: bytes) -> str:
-    """Meta's id of the file, good for 30 days. Raises GraphError."""
+    """Meta's id of the file, good for 30 days. Raises ErrandFailed."""
     boundary = secrets.token_hex(16)
     body = form(boundary, media_type, data)
     async with Graph(config, timeout_s=WHATSAPP_MEDIA_S) as graph:
         url = config.url(config.phone_number_id, "media")
         found = (await graph.post(url, f"multipart/form-data; boundary={boundary}", body)).get("id")
     if not isinstance(found, str) or not found:
-        raise GraphError("Meta took the file and gave no id")
+        raise ErrandFailed("Meta took the file and gave no id")
     return found
 
 
@@ -68,17 +69,17 @@ def form(boundary: str, media_type: str, data: bytes) -> bytes:
 
 
 async def fetch(config: Config, graph: Graph, media_id: str) -> Fetched:
-    """A file that somebody sent, whole as its SHA-256 says. Raises GraphError."""
+    """A file that somebody sent, whole as its SHA-256 says. Raises ErrandFailed."""
     found = await graph.json("GET", config.url(media_id) + f"?phone_number_id={config.phone_number_id}")
     url, size, digest = found.get("url"), str(found.get("file_size") or "0"), found.get("sha256")
     if not isinstance(url, str):
-        raise GraphError("Meta gave no address for the file")
+        raise ErrandFailed("Meta gave no address for the file")
     if size.isascii() and size.isdigit() and int(size) > WHATSAPP_KEPT_BYTES:
-        raise GraphError(f"the file has {size} bytes; at most {WHATSAPP_KEPT_BYTES} are kept")
+        raise ErrandFailed(f"the file has {size} bytes; at most {WHATSAPP_KEPT_BYTES} are kept")
     got = await graph.file(url)
     made = sha256(got.data)
     if isinstance(digest, str) and digest not in (made.hexdigest(), base64.b64encode(made.digest()).decode()):
-        raise GraphError("the file is not the one that Meta announced")
+        raise ErrandFailed("the file is not the one that Meta announced")
     return got
 
 
@@ -111,7 +112,7 @@ async def _filled(config: Config, graph: Graph, file: InboundFile, troubles: lis
         return file
     try:
         got = await fetch(config, graph, file.ref)
-    except GraphError as error:
+    except ErrandFailed as error:
         troubles.append(str(error))
         return file
     return msgspec.structs.replace(file, data=base64.b64encode(got.data).decode(), size=len(got.data))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from tidings.channels.errands import TemplateStatus
 from tidings.channels.whatsapp import cloud_errors
 from tidings.channels.whatsapp.cloud_config import Config
 from tidings.channels.whatsapp.graph import Graph
@@ -33,23 +34,13 @@ _REFUSALS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """A template as Meta has it. `status`: its word. `places`: of the body; None where it says nothing."""
-
-    name: str
-    language: str
-    status: str
-    category: str = ""
-    places: int | None = None
-
-
 class Catalogue:
     """The templates of one account, by name and language. Pure."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Known] = {}
+        self._known: dict[tuple[str, str], TemplateStatus] = {}
 
-    def replace(self, found: list[Known]) -> None:
+    def replace(self, found: list[TemplateStatus]) -> None:
         """These are all there are."""
         self._known = {(item.name, item.language): item for item in found}
 
@@ -63,7 +54,7 @@ class Catalogue:
         """Whether it has been heard of."""
         return (template.name, template.language) in self._known
 
-    def all(self) -> list[Known]:
+    def all(self) -> list[TemplateStatus]:
         """By name and language."""
         return [self._known[key] for key in sorted(self._known)]
 
@@ -84,9 +75,9 @@ class Catalogue:
         return None
 
 
-async def fetch(config: Config) -> list[Known]:
-    """All templates of the account. Raises GraphError."""
-    found: list[Known] = []
+async def fetch(config: Config) -> list[TemplateStatus]:
+    """All templates of the account. Raises ErrandFailed."""
+    found: list[TemplateStatus] = []
     base = config.url(config.business_account_id, "message_templates")
     base += f"?fields=name,language,status,category,components&limit={_PAGE}"
     url = base
@@ -103,14 +94,14 @@ async def fetch(config: Config) -> list[Known]:
     return found[:WHATSAPP_TEMPLATES]
 
 
-def _known(item: dict[str, Any]) -> Known | None:
+def _known(item: dict[str, Any]) -> TemplateStatus | None:
     name, language, status, category = (item.get(key) for key in ("name", "language", "status", "category"))
     if not (isinstance(name, str) and isinstance(language, str) and isinstance(status, str)):
         return None
     parts = item.get("components")
     bodies = [part for part in map(_object, cast("list[object]", parts or [])) if part.get("type") == "BODY"]
     text = bodies[0].get("text") if bodies else None
-    return Known(
+    return TemplateStatus(
         name=name, language=language, status=status.upper(), category=str(category or ""),
         places=len(set(_PLACE.findall(text))) if isinstance(text, str) and category != "AUTHENTICATION" else None,
     )  # fmt: skip

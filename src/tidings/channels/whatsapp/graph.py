@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidings.channels.errands import ErrandFailed
 from tidings.channels.http.json import json_of
 from tidings.channels.whatsapp.cloud_config import Config
 from tidings.kit.limits import WHATSAPP_KEPT_BYTES
@@ -17,10 +18,6 @@ JSON_BYTES: Final = 4_194_304
 AGENT: Final = "Tidings/0.1.0"  # Meta's document wants three numbers
 #: Where Meta keeps files. A token is never sent anywhere else, whatever an answer says.
 _META: Final = ("facebook.com", "fbsbx.com", "fbcdn.net", "whatsapp.net", "whatsapp.com")
-
-
-class GraphError(Exception):
-    """It did not work; the text is for a developer and holds no secret."""
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -45,7 +42,7 @@ class Graph:
         await self._client.close()
 
     async def json(self, method: str, url: str, body: object = None) -> dict[str, Any]:
-        """The answer of a call that was taken. Raises GraphError."""
+        """The answer of a call that was taken. Raises ErrandFailed."""
         sent = None if body is None else msgspec.json.encode(body)
         headers = {} if sent is None else {"Content-Type": "application/json"}
         return read(await self._exchange(method, url, headers, sent, JSON_BYTES))
@@ -55,14 +52,14 @@ class Graph:
         return read(await self._exchange("POST", url, {"Content-Type": media_type}, body, JSON_BYTES))
 
     async def file(self, url: str) -> Fetched:
-        """What lies behind the address that Meta gives for a file. Raises GraphError."""
+        """What lies behind the address that Meta gives for a file. Raises ErrandFailed."""
         if not self._trusted(url):
-            raise GraphError("the file lies with a host that is not Meta's")
+            raise ErrandFailed("the file lies with a host that is not Meta's")
         reply = await self._exchange("GET", url, {}, None, WHATSAPP_KEPT_BYTES + 1)
         if reply.status != 200:
-            raise GraphError(f"the file cannot be fetched (HTTP {reply.status})")
+            raise ErrandFailed(f"the file cannot be fetched (HTTP {reply.status})")
         if len(reply.body) > WHATSAPP_KEPT_BYTES:
-            raise GraphError(f"the file has more than {WHATSAPP_KEPT_BYTES} bytes")
+            raise ErrandFailed(f"the file has more than {WHATSAPP_KEPT_BYTES} bytes")
         return Fetched(reply.headers.get("content-type", "application/octet-stream").split(";")[0].strip(), reply.body)
 
     async def _exchange(
@@ -73,7 +70,7 @@ class Graph:
             timeout_s=self._timeout_s, most_bytes=most_bytes,
         )  # fmt: skip
         if isinstance(came, NotSent | NoReply):
-            raise GraphError(f"Meta cannot be reached: {came.reason}")
+            raise ErrandFailed(f"Meta cannot be reached: {came.reason}")
         return came
 
     def _trusted(self, url: str) -> bool:
@@ -93,11 +90,11 @@ def headers_of(config: Config) -> dict[str, str]:
 
 
 def read(reply: Reply) -> dict[str, Any]:
-    """The object of a 2xx. Raises GraphError with Meta's code for anything else."""
+    """The object of a 2xx. Raises ErrandFailed with Meta's code for anything else."""
     found = json_of(reply.body)
     fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     if 200 <= reply.status < 300:
         return fields
     error = fields.get("error")
     code = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
-    raise GraphError(f"Meta refuses: HTTP {reply.status}" + (f", code {code}" if isinstance(code, int) else ""))
+    raise ErrandFailed(f"Meta refuses: HTTP {reply.status}" + (f", code {code}" if isinstance(code, int) else ""))

@@ -21,9 +21,10 @@ from peers.whatsapp_carriers import CLOUD, NUMBER, NUMBER_ID, TOKEN, WABA, MetaC
 from peers.whatsapp_contents import GOOD
 from tidings.channels.callback import Taken
 from tidings.channels.contract import Facts, ProviderSpec
+from tidings.channels.errands import ErrandFailed
 from tidings.channels.whatsapp import cloud_api, graph
 from tidings.channels.whatsapp.cloud_api import CloudApiProvider
-from tidings.channels.whatsapp.graph import Graph, GraphError
+from tidings.channels.whatsapp.graph import Graph
 from tidings.domain import whatsapp
 from tidings.domain.attempt import PartRefused, PartSent, PartUnknown, Submission
 from tidings.domain.errors import SettingsError
@@ -199,7 +200,7 @@ async def test_the_sync_runs_and_callbacks_tell_in_between() -> None:
 
 
 async def test_templates_need_the_account() -> None:
-    with pytest.raises(GraphError, match="business_account_id"):
+    with pytest.raises(ErrandFailed, match="business_account_id"):
         await provider().templates()
 
 
@@ -276,7 +277,7 @@ async def test_the_token_goes_to_meta_only(url: str, good: bool, monkeypatch: py
         if good:
             assert await errand.file(url) == graph.Fetched("image/jpeg", b"x")
         else:
-            with pytest.raises(GraphError, match="not Meta's"):
+            with pytest.raises(ErrandFailed, match="not Meta's"):
                 await errand.file(url)
     assert asked == ([url] if good else [])
 
@@ -289,7 +290,7 @@ async def test_files_are_uploaded() -> None:
         reader = _multipart(request.headers["Content-Type"], carrier.bodies[0])
         assert reader == {"messaging_product": b"whatsapp", "type": b"image/png", "file": b"\x89PNG\r\n--boundary"}
         carrier.error_next(400, 131053)
-        with pytest.raises(GraphError, match="131053"):
+        with pytest.raises(ErrandFailed, match="131053"):
             await made.upload("image/png", b"x")
 
 
@@ -311,7 +312,7 @@ async def test_read_marks() -> None:
             "message_id": "wamid.1",
         }
         carrier.error_next(400, 100)
-        with pytest.raises(GraphError, match="code 100"):
+        with pytest.raises(ErrandFailed, match="code 100"):
             await made.mark_read("wamid.1")
 
 
