@@ -14,6 +14,7 @@ from tidings.bus.local import LocalBus
 from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Link, ProviderSpec
 from tidings.delivery.accept import Acceptor
+from tidings.delivery.acks import Acks
 from tidings.delivery.control import Control
 from tidings.delivery.dispatch import Dispatcher
 from tidings.delivery.fallback import Fallback
@@ -75,6 +76,7 @@ class Node:
         self.acceptor = Acceptor(store, ring, self.dispatcher, now)
         self.control = Control(store, ring, self.fleet, router, now)
         self.receiver = Receiver(store, ring)
+        self.acks = Acks(store, ring, self.received)
         self.watch = Watch(
             store, self.fleet, router, self.dispatcher, now, lambda: self.bus.ring_others(TOPIC), time.monotonic
         )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tidings.channels.contract import Provider
-from tidings.delivery import stages
+from tidings.delivery import acks, stages
 from tidings.delivery.gather import Gathered, gather
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared
@@ -119,7 +119,7 @@ class Pipeline:
                 bad.append(struck(item.job, answer.error, now_ms))
             elif isinstance(answer, Begun) and answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
-                submissions.append(_submission(item, begin, answer.concat_ref))
+                submissions.append(_submission(self._ring, item, begin, answer.concat_ref))
             elif (
                 isinstance(answer, Begun) and answer.kind == "not_owner"
             ):  # the binds are another worker's by now: so is the job
@@ -209,14 +209,14 @@ def _waits(job: Job, provider: str, now_ms: int) -> Release:
     )  # fmt: skip
 
 
-def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
+def _submission(ring: KeyRing, item: Prepared, begin: Begin, concat_ref: int) -> Submission:
     message = item.job.message
     if item.segments is None:
         return Submission(
             attempt_id=begin.attempt, message_id=message.id, lane=message.lane, to=message.personal.to,
             sender=message.personal.sender, valid_until_ms=message.valid_until_ms, user_ref=begin.user_ref,
-            channel=message.channel, content=item.content, each=item.each, parts=(b"",) * item.parts,
-            tries=item.job.tries,
+            channel=message.channel, content=acks.marked(ring, item.content, message.project, begin.attempt),
+            each=item.each, parts=(b"",) * item.parts, tries=item.job.tries,
         )  # fmt: skip
     return Submission(
         attempt_id=begin.attempt,

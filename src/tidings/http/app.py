@@ -26,6 +26,7 @@ from tidings.http.v1 import (
     keys,
     messages,
     providers,
+    push,
     receipts,
     routes,
     suppressions,
@@ -36,7 +37,8 @@ from tidings.http.v1 import (
 _log: Final = structlog.get_logger("tidings.http")
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
-    providers.router, routes.router, keys.router, webhooks.router, verifications.router, callbacks.router, twilio.router,
+    providers.router, routes.router, keys.router, webhooks.router, verifications.router, push.router, callbacks.router,
+    twilio.router,
 ]  # fmt: skip
 
 
@@ -80,12 +82,12 @@ class Server:
         state = State(
             {
                 "services": services, "api_keys": self.keys, "meter": self.meter, "load": load, "openapi": None,
-                "clients": events.Clients(), "closing": self.closing,
+                "clients": events.Clients(), "closing": self.closing, "ack_gate": push.Gate(),
             }
         )  # fmt: skip
         self._services = services
         self.litestar = Litestar(
-            route_handlers=[health.router, callbacks.router] if health_only else ROUTERS, guards=[guard],
+            route_handlers=[health.router, callbacks.router, push.router] if health_only else ROUTERS, guards=[guard],
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
         raw = FastMessages(services, self.keys, self.meter, load) if fast and not health_only else None

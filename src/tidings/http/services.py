@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from tidings.bus.contract import Bus
 from tidings.channels.callback import CallbackTaker
 from tidings.delivery.accept import Accepted, Want
+from tidings.delivery.acks import Acks
 from tidings.domain.attempt import CarrierReceipt, InboundPart
 from tidings.domain.errors import RequestError
 from tidings.domain.message import Mode
@@ -135,6 +136,7 @@ class Services:
     webhooks: WebhookService
     verify: VerifyService
     callbacks: CallbackDesk | None = None
+    acks: Acks | None = None
     unready: Callable[[], Awaitable[list[str]]] = _ready
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     now: Clock = field(default=wall_ms)

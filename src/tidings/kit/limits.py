@@ -169,3 +169,9 @@ WHATSAPP_KEPT_BYTES: Final = 5_242_880  # of a file that a person sends: every p
 WHATSAPP_MEDIA_BYTES: Final = 16_777_216  # of a file that we upload: what Meta takes of a film
 WHATSAPP_MEDIA_S: Final = 60.0  # to upload it at 2 Mbit/s
 WHATSAPP_TEMPLATES: Final = 6_000  # what Meta lets an account have
+
+# -- push
+ACK_BYTES: Final = 4_096  # ten times what an app sends
+ACKS_PER_S: Final = 2_000  # genuine ones, of all devices: each is a write
+ACKS_PER_TOKEN_PER_S: Final = 5  # of one message: delivered, opened, clicked, and a device that tries again
+ACK_TOKENS: Final = 10_000  # messages whose acknowledgements are counted, ~200 B each

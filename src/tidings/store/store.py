@@ -1,5 +1,6 @@
 """The store as the rest of Tidings sees it: one attribute for each aggregate, whichever engine runs beneath."""
 
+from tidings.store.acks import Acks
 from tidings.store.clock import StoreClock
 from tidings.store.delivery import Accepting, Attempts, Fallbacks, Inbound, Jobs, Overdue, Providers, Receipts
 from tidings.store.engine import Engine, dialect_of
@@ -19,6 +20,7 @@ class Store:
         self.attempts = Attempts(engine)
         self.receipts = Receipts(engine)
         self.inbound = Inbound(engine)
+        self.acks = Acks(engine)
         self.ownership = Ownership(engine)
         self.overdue = Overdue(engine)
         self.fallbacks = Fallbacks(engine)
