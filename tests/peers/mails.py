@@ -39,7 +39,9 @@ def mail(
 
 
 @asynccontextmanager
-async def sending(sink: RecordingSink, port: int, *, up: bool = True, host: str = "127.0.0.1", **config: Any) -> AsyncIterator[SmtpProvider]:
+async def sending(
+    sink: RecordingSink, port: int, *, up: bool = True, host: str = "127.0.0.1", **config: Any
+) -> AsyncIterator[SmtpProvider]:
     """A started provider that sends to this port."""
     spec = ProviderSpec(name="acme", type="email.smtp", config=FAST | {"host": host, "port": port} | config)
     provider = SmtpProvider(spec, sink)
@@ -75,7 +77,9 @@ async def listening(sink: RecordingSink, spec: ProviderSpec | None = None, **mor
 class MailRig:
     """Everything there and back on loopback."""
 
-    def __init__(self, sandbox: SandboxEmail, provider: SmtpProvider, listener: MailListener, sink: RecordingSink) -> None:
+    def __init__(
+        self, sandbox: SandboxEmail, provider: SmtpProvider, listener: MailListener, sink: RecordingSink
+    ) -> None:
         self.sandbox, self.provider, self.listener, self.sink = sandbox, provider, listener, sink
 
     async def send(self, *mails: Submission) -> list[PartOutcome]:
@@ -104,4 +108,16 @@ async def mail_rig(**config: Any) -> AsyncIterator[MailRig]:
         await sandbox.stop()
 
 
-__all__ = ["FAST", "RETURNS", "SECRET", "MailLimits", "MailRig", "asyncio", "listening", "mail", "mail_rig", "sending", "sent"]
+__all__ = [
+    "FAST",
+    "RETURNS",
+    "SECRET",
+    "MailLimits",
+    "MailRig",
+    "asyncio",
+    "listening",
+    "mail",
+    "mail_rig",
+    "sending",
+    "sent",
+]

@@ -83,7 +83,11 @@ async def test_the_schedule_of_retries() -> None:
     async with mail_rig(receipts=False, retry_s=[7, 11]) as rig:
         rig.sandbox.answer_next(*["450 4.2.0 later"] * 3)
         found = await rig.send(*(mail(tries=n) for n in (0, 1, 9)))
-        assert [outcome.after_s for outcome in found if isinstance(outcome, PartRetry)] in ([7, 11, 11], [11, 7, 11], [11, 11, 7])
+        assert [outcome.after_s for outcome in found if isinstance(outcome, PartRetry)] in (
+            [7, 11, 11],
+            [11, 7, 11],
+            [11, 11, 7],
+        )
 
 
 async def test_unknown() -> None:
