@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, cast
 from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
 from tidings.channels.http.json import json_of
 from tidings.channels.http.retry_after import retry_after_s
-from tidings.domain.attempt import PartRefused, PartRetry, PartSent
+from tidings.channels.push.parts import taken
+from tidings.domain.attempt import PartRefused, PartRetry
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply
 
@@ -66,8 +67,7 @@ _BY_STATUS: Final = {
 def judge(reply: Reply) -> Judged:
     """What came of a POST to /3/device/…"""
     if reply.status == 200:
-        ref = reply.headers.get("apns-id", "")
-        return PartSent(ref if len(ref) <= REF_CHARS else "")
+        return taken(reply.headers.get("apns-id"), REF_CHARS)
     reason = reason_of(reply)
     row = TABLE.get(reason) or TABLE.get(_BY_STATUS.get(reply.status, ""))
     if row is None:

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, cast
 from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
 from tidings.channels.http.json import json_of
 from tidings.channels.http.retry_after import retry_after_s
-from tidings.domain.attempt import PartRefused, PartRetry, PartSent
+from tidings.channels.push.parts import taken
+from tidings.domain.attempt import PartRefused, PartRetry
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply
 
@@ -43,9 +44,7 @@ def judge(reply: Reply) -> Judged:
     """What came of `messages:send`, or of asking for the access token that it needs."""
     fields = _object(json_of(reply.body))
     if 200 <= reply.status < 300:
-        name = fields.get("name")
-        # taken, even if the answer does not say as what: another try would be a second notification
-        return PartSent(name if isinstance(name, str) and len(name) <= REF_CHARS else "")
+        return taken(fields.get("name"), REF_CHARS)
     if isinstance(fields.get("error"), str):
         return Blocked(_error("bad_credentials", _oauth_detail(fields), str(fields["error"])[:64], final=False))
     error = _object(fields.get("error"))

@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+import uuid
 from typing import Any, Final
 
-from tidings.domain.attempt import PartRefused, Submission
+from tidings.domain.attempt import PartRefused, PartSent, Submission
 from tidings.domain.message import MessageError
 from tidings.domain.push import ACK_KEY, PushContent
 
@@ -21,6 +22,15 @@ def data_of(submission: Submission, index: int) -> dict[str, str]:
     """The app's own fields. The acknowledgement's token is that of the message; here it gets the device's number."""
     data = content_of(submission).data
     return data | {ACK_KEY: f"{data[ACK_KEY]}.{index}"} if ACK_KEY in data else data
+
+
+def taken(ref: object, most_chars: int) -> PartSent:
+    """A service took the part. Where it gives no id that can be used, it gets one here: acknowledgements find the part by it.
+
+    Whatever else the answer says, it was taken: another try would be a second notification.
+    """
+    good = isinstance(ref, str) and 0 < len(ref) <= most_chars and ref.isprintable()
+    return PartSent(str(ref) if good else f"push-{uuid.uuid4().hex}")
 
 
 def refused(code: str, detail: str, suppress: str | None = None) -> PartRefused:

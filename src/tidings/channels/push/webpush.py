@@ -16,10 +16,10 @@ from tidings.channels.http.call import Call, Judged, Transport
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.http.retry_after import retry_after_s
-from tidings.channels.push.parts import content_of, data_of, refused, topic_of
+from tidings.channels.push.parts import content_of, data_of, refused, taken, topic_of
 from tidings.channels.push.webpush_config import Config, read_config
 from tidings.channels.push.webpush_wire import KIND, MOST_S, NO_ANSWER, REASON, IsolatingTransport, VapidHeaders
-from tidings.domain.attempt import PartRefused, PartRetry, PartSent, PartUnknown, Submission
+from tidings.domain.attempt import PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import Lane, MessageError
 from tidings.domain.push import read_subscription
 from tidings.kit.clock import Clock, wall_ms
@@ -92,8 +92,7 @@ class WebPushCodec:
         if reply.status == NO_ANSWER:
             return _no_answer(reply.headers[KIND], reply.headers[REASON])
         if 200 <= reply.status < 300:
-            location = reply.headers.get("location", "")
-            return PartSent(location if len(location) <= REF_CHARS else "")
+            return taken(reply.headers.get("location"), REF_CHARS)
         after_s = retry_after_s(reply, MOST_S)
         if reply.status == 429 or (reply.status == 503 and after_s is not None):
             detail = (
