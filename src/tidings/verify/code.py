@@ -2,7 +2,7 @@
 
 A resend sends the same code again, and a server that died between storing a verification and sending its message makes the
 same message when it is asked again. The salt lies in the sealed personal row: without the key ring the database tells
-nothing, and without the database the key ring tells nothing. See docs/decisions/0021-one-time-codes.md.
+nothing, and without the database the key ring tells nothing. See docs/decisions/0018-one-time-codes.md.
 """
 
 import secrets
