@@ -21,6 +21,7 @@ from tidings.http.route import header_of, spec_of
 from tidings.http.services import Services
 from tidings.http.twilio import routes as twilio
 from tidings.http.v1 import (
+    errands,
     events,
     inbound,
     keys,
@@ -37,8 +38,8 @@ from tidings.http.v1 import (
 _log: Final = structlog.get_logger("tidings.http")
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
-    providers.router, routes.router, keys.router, webhooks.router, verifications.router, push.router, callbacks.router,
-    twilio.router,
+    providers.router, errands.router, routes.router, keys.router, webhooks.router, verifications.router, push.router,
+    callbacks.router, twilio.router,
 ]  # fmt: skip
 
 

@@ -53,8 +53,9 @@ async def read_body(receive: Receive, length: bytes | None, most: int = BODY_BYT
 
 
 def most_bytes(path: str, length: bytes | None) -> int:
-    """How long a customer's body may be. Messages bring their attachments; who does not say how long it is gets less."""
-    return MESSAGE_BODY_BYTES if length is not None and path.startswith("/v1/messages") else BODY_BYTES
+    """How long a customer's body may be. Messages and uploads bring files; who does not say how long it is gets less."""
+    large = path.startswith("/v1/messages") or (path.startswith("/v1/providers/") and path.endswith("/media"))
+    return MESSAGE_BODY_BYTES if length is not None and large else BODY_BYTES
 
 
 def _small_enough(body: bytes, most: int) -> bytes:

@@ -30,6 +30,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "/v1/suppressions": {"to": "+15005550001", "channel": "sms", "reason": "manual"},
     "/v1/keys": {"name": "shop", "mode": "test", "scopes": ["messages:write", "messages:read"]},
     "/v1/projects": {"name": "Acme"},
+    "/v1/providers/{provider_id}/media": {"media_type": "image/png", "data": "iVBORw0KGgo="},
     "/v1/providers": {"name": "acme-smsc", "type": "sms.smpp", "config": {"host": "127.0.0.1", "port": 2775}},
 }  # fmt: skip
 _TITLES: Final = {status: title for status, title, _ in reversed(CODES.values())}

@@ -17,6 +17,8 @@ CODES: Final[dict[str, tuple[int, str, str]]] = {
     "method_not_allowed": (405, "Method not allowed", "The `Allow` header names the methods of this path."),
     "timeout": (408, "Request timed out", "The body did not arrive in time. Nothing was done; send it again."),
     "conflict": (409, "Conflict", "The thing is in a state that does not allow this."),
+    "not_supported": (409, "Not supported", "The provider's carrier does not do this."),
+    "carrier_refused": (409, "Refused by the carrier", "`detail` says what the carrier answered."),
     "too_large": (413, "Body too large", "Send less at once; `detail` names the limit."),
     "unsupported_media_type": (415, "Unsupported media type", "Send `Content-Type: application/json`, not compressed."),
     "invalid_request": (422, "Invalid request", "`errors` names every bad field at once."),

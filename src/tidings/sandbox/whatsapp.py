@@ -94,7 +94,7 @@ class SandboxWhatsApp:
         return {
             "phone_number_id": meta.NUMBER_ID, "phone_number": meta.NUMBER, "business_account_id": meta.ACCOUNT_ID,
             "access_token": self._token, "app_secret": self._secret, "verify_token": self._verify, "base_url": self.url,
-            "window_open_for": list(OPEN), "allow_networks": ["127.0.0.0/8"],
+            "window_open_for": list(OPEN), "response_timeout_s": 3, "allow_networks": ["127.0.0.0/8"],
         }  # fmt: skip
 
     def answer_next(self, code: int, times: int = 1) -> None:
