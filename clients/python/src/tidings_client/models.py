@@ -26,6 +26,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     provider: str
     status: str
+    channel: str = "sms"
     parts: int = 1
     error: Problem | None = None
     cost: float | None = None
@@ -38,8 +39,10 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     """What the person did."""
 
     read_at: dt.datetime | None = None
+    clicked_at: dt.datetime | None = None
     replied_at: dt.datetime | None = None
     unsubscribed_at: dt.datetime | None = None
+    complained_at: dt.datetime | None = None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: str
     channel: str = "sms"
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    fallback: dict[str, Any] | None = None
     project: str | None = None
     mode: str | None = None
     to: str | None = None
@@ -74,6 +79,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: dt.datetime | None = None
     engagement: Engagement | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+    cost: float | None = None
 
 
 class BatchProblem(msgspec.Struct, frozen=True, kw_only=True):
