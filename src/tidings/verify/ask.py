@@ -133,7 +133,7 @@ def _content(terms: Terms, channel: str) -> dict[str, Any] | None:
         # an authentication template: the code in the body, and again behind the button that copies it
         code = [{"type": "text", "text": "{{ code }}"}]
         button = {"type": "button", "sub_type": "url", "index": 0, "parameters": code}
-        language = (terms.locale or "en").replace("-", "_")
+        language = (terms.locale or "en-US").replace("-", "_")
         components = [{"type": "body", "parameters": code}, button]
         return {"template": {"name": terms.whatsapp_template, "language": language, "components": components}}
     return None
