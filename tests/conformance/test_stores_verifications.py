@@ -122,6 +122,20 @@ async def test_what_does_not_match_is_not_there(world: World) -> None:
     assert await status(world, item) == ("pending", 0, 1)
 
 
+async def test_codes_are_compared_in_constant_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decides is `hmac.compare_digest`, and nothing before it."""
+    compared: list[tuple[str, str]] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return True
+
+    monkeypatch.setattr(verifying, "compare_digest", compare)
+    item = await started(world)
+    assert await check(world, item, "wrong") == Done("approved")
+    assert compared == [("right", "wrong")]
+
+
 async def test_a_check_made_twice_counts_once(world: World) -> None:
     item = await started(world)
     assert await check(world, item, "wrong", claim=claim("k1")) == Done("pending", 4)

@@ -269,10 +269,11 @@ def marks_of(ask: Ask, hashed: Callable[[str], str]) -> tuple[Mark, ...]:
     """What this verification is counted by, each once. `hashed`: the key ring's `lookup`."""
     marks: dict[Mark, None] = {}
     for channel, address in addresses_of(ask):
-        marks["to", hashed(address)] = None
-        if channel in _TOLL and not address.startswith(_SANDBOX):
-            marks["block", address[:-4]] = None
-            marks["range", address[:-6]] = None
+        one = _written(address) if channel in _TOLL else address
+        marks["to", hashed(one)] = None
+        if channel in _TOLL and not one.startswith(_SANDBOX):
+            marks["block", one[:-4]] = None
+            marks["range", one[:-6]] = None
     network = _address(ask.ip) if ask.ip is not None else None
     if network is not None:
         marks["ip", hashed(network)] = None
@@ -281,7 +282,7 @@ def marks_of(ask: Ask, hashed: Callable[[str], str]) -> tuple[Mark, ...]:
 
 def prefixes_of(ask: Ask) -> tuple[str, ...]:
     """Every beginning that all its numbers share, for the look at the allowed ones."""
-    numbers = [address for channel, address in addresses_of(ask) if channel in _TOLL]
+    numbers = [_written(address) for channel, address in addresses_of(ask) if channel in _TOLL]
     begins = [{number[:n] for n in range(2, len(number) + 1)} for number in numbers]
     return tuple(set[str].intersection(*begins)) if begins else ()
 
@@ -290,6 +291,15 @@ def country_of(ask: Ask) -> str | None:
     """The country of the first telephone number (ISO 3166-1 alpha-2), or None."""
     numbers = [address for channel, address in addresses_of(ask) if channel in _TOLL]
     return _country(numbers[0]) if numbers else None
+
+
+@lru_cache(maxsize=65_536)
+def _written(number: str) -> str:
+    """One spelling for each telephone: carriers pass over a national zero (`+44 0 7911…`), so limits must, too."""
+    try:
+        return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.E164)
+    except phonenumbers.NumberParseException:
+        return number
 
 
 @lru_cache(maxsize=65_536)

@@ -144,6 +144,13 @@ def test_a_number_behind_another_channel_is_counted_too() -> None:
     assert ("block", NUMBER[:-4]) in marks
 
 
+def test_another_spelling_of_a_number_is_the_same_person() -> None:
+    one, other = (ask(to=to) for to in ("+447911123456", "+4407911123456"))
+    assert check(other, NOW) == []
+    assert marks_of(one, RING.lookup) == marks_of(other, RING.lookup)
+    assert set(prefixes_of(one)) == set(prefixes_of(other))
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
