@@ -12,9 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from peers import meta_openapi
-from peers.http_carriers import FAST, TOKEN, HttpCarrier, served
+from peers.http_carriers import FAST, PUBLIC, SID, TOKEN, HttpCarrier, TwilioCarrier, served
 from peers.prism import SPECS
 from tidings.channels.callback import RawRequest
+from tidings.channels.contract import Provider
+from tidings.domain.attempt import Submission
+from tidings.domain.message import Lane
+from tidings.domain.whatsapp_content import WhatsAppContent
 
 NUMBER_ID, NUMBER, WABA = "106540352242922", "+15550783881", "419561257915477"
 
@@ -56,8 +60,21 @@ def said(ref: str, text: str, wa_id: str = "16505551234", **more: Any) -> dict[s
     return {"contacts": [{"profile": {"name": "Ann"}, "wa_id": wa_id}], "messages": [{**base, **more}]}
 
 
+def whatsapp_submission(
+    provider: Provider, name: str, to: str, text: str = "Hello", lane: Lane = "transactional", **more: Any
+) -> Submission:
+    """A text to one person."""
+    return Submission(
+        attempt_id=name, message_id=f"msg_{name}", lane=lane, to=to, sender=None, channel="whatsapp",
+        content=WhatsAppContent(text=text), **more,
+    )  # fmt: skip
+
+
 class MetaCarrier(HttpCarrier):
     """`POST /{version}/{phone_number_id}/messages`, and the callbacks."""
+
+    takes, never = "+15005550001", "+15005550009"
+    submission = staticmethod(whatsapp_submission)
 
     def error_next(self, http: int, code: int, times: int = 1, details: str = "", **headers: str) -> None:
         """An error as Meta writes it."""
@@ -110,4 +127,30 @@ async def meta_carrier(carrier: MetaCarrier | None = None) -> AsyncIterator[Meta
     carrier = carrier or MetaCarrier()
     async with served(carrier) as url:
         carrier.config = {**CLOUD, "base_url": url, "rate_per_s": 0, **FAST}
+        yield carrier
+
+
+class TwilioWhatsAppCarrier(TwilioCarrier):
+    """Twilio's Messages resource with WhatsApp's addresses."""
+
+    takes, never = "+15005550001", "+15005550009"
+    submission = staticmethod(whatsapp_submission)
+
+    def refuse_next(self) -> None:
+        self.error_next(400, 63024)
+
+    def fail_next(self) -> None:
+        self.error_next(400, 63012)
+
+    def say(self, sender: str, to: str, text: str) -> None:
+        super().say(f"whatsapp:{sender}", f"whatsapp:{to}", text)
+
+
+@asynccontextmanager
+async def twilio_whatsapp_carrier() -> AsyncIterator[TwilioWhatsAppCarrier]:
+    """Twilio on an ephemeral port, with the config of a WhatsApp provider that calls it."""
+    carrier = TwilioWhatsAppCarrier()
+    async with served(carrier) as url:
+        own = {"account_sid": SID, "auth_token": TOKEN, "base_url": url, "public_url": PUBLIC, "sender": "+15005550006"}
+        carrier.config = {**own, **FAST}
         yield carrier

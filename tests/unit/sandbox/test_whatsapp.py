@@ -109,7 +109,7 @@ async def _reply(town: World, text: str) -> None:
 @pytest.mark.parametrize(
     ("last", "kind", "words", "reply"),
     [
-        (1, PartSent, ("sent", "delivered"), None), (2, PartSent, ("sent", "undeliverable"), None),
+        (1, PartSent, ("sent", "delivered"), None), (2, PartSent, ("sent", "failed"), None),
         (3, PartRetry, (), None), (4, PartSent, ("sent",), None), (6, PartSent, ("sent", "delivered", "read"), None),
         (7, PartSent, ("sent", "delivered"), "YES"), (8, PartSent, ("sent", "delivered"), "STOP"), (9, PartUnknown, (), None),
     ],

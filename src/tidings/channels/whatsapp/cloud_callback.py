@@ -122,14 +122,14 @@ def _receipt(account: Account, item: dict[str, Any], now_ms: int) -> CarrierRece
     if not isinstance(ref, str) or not 0 < len(ref) <= 256 or not isinstance(status, str):
         return None
     own = _OWN.fullmatch(str(item.get("biz_opaque_callback_data") or ""))
-    code = _code(item)
+    code, details = _why(item)
     failed, read = status == "failed", status == "read"
     return CarrierReceipt(
         provider=account.provider, refs=(ref,),
         # an id may be written otherwise than the number that we wrote to: only our own words are sure
         to=own[2] if own else None, sender=None,
         state="undelivered" if failed else "delivered" if read or status == "delivered" else "pending",
-        carrier_state=cloud_errors.code_word(code) if failed and code is not None else status[:64],
+        carrier_state=status[:64], error=cloud_errors.error_of(code, details) if failed else None,
         error_code=str(code) if code is not None else None, user_ref=int(own[1]) if own else None,
         done_at_ms=_ms(item.get("timestamp")), received_ms=now_ms, engagement="read" if read else None,
         suppress=cloud_errors.suppression(code) if failed else None,
@@ -153,10 +153,13 @@ def _parts(account: Account, value: dict[str, Any], now_ms: int) -> Iterator[Inb
         )  # fmt: skip
 
 
-def _code(item: dict[str, Any]) -> int | None:
+def _why(item: dict[str, Any]) -> tuple[int | None, str | None]:
+    """Meta's code and its words, if a status has them."""
     errors = _list(item.get("errors"))
-    code = _object(errors[0]).get("code") if errors else None
-    return code if isinstance(code, int) and not isinstance(code, bool) else None
+    first = _object(errors[0]) if errors else {}
+    code, details = first.get("code"), _object(first.get("error_data")).get("details")
+    number = code if isinstance(code, int) and not isinstance(code, bool) else None
+    return number, details if isinstance(details, str) else None
 
 
 def _ms(value: object) -> int | None:

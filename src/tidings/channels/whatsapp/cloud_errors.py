@@ -121,10 +121,12 @@ def retry_after_s(reply: Reply) -> float | None:
     return min(float(text), 3_600.0) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
-def code_word(code: int | None) -> str:
-    """Our stable code for one of Meta's."""
+def error_of(code: int | None, details: str | None) -> MessageError:
+    """Why a message that Meta took was not delivered."""
     row = TABLE.get(code) if code is not None else None
-    return row.code if row is not None else "refused"
+    made = row or Row("permanent", "undeliverable", "Meta could not deliver the message.")
+    found = _error(made, code, _details({"error_data": {"details": details}}), 0)
+    return msgspec.structs.replace(found, permanent=True, retryable=False)
 
 
 def suppression(code: int | None) -> str | None:
@@ -154,10 +156,12 @@ def _by_status(status: int, code: int | None) -> Row:
 
 
 def _error(row: Row, code: int | None, details: str, status: int) -> MessageError:
+    theirs = str(code) if code is not None else f"HTTP {status}" if status else None
+    final = row.meaning == "permanent"
+    detail = f"{row.detail} {details}".rstrip()
     return MessageError(
-        code=row.code, detail=f"{row.detail} {details}".rstrip(), permanent=row.meaning == "permanent",
-        retryable=row.meaning != "permanent", provider_code=str(code) if code is not None else f"HTTP {status}", spec=SPEC,
-    )  # fmt: skip
+        code=row.code, detail=detail, permanent=final, retryable=not final, provider_code=theirs, spec=SPEC
+    )
 
 
 def _details(error: dict[str, Any]) -> str:

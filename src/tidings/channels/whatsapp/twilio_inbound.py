@@ -24,7 +24,7 @@ def receipt(item: CarrierReceipt) -> CarrierReceipt:
         item,
         to=number(item.to) if item.to else None,
         sender=None,  # a message without `from` went out by the provider's own
-        carrier_state=twilio_errors.error_of(code, item.carrier_state).code if failed else item.carrier_state,
+        error=twilio_errors.error_of(code, item.carrier_state) if failed else None,
         engagement="read" if item.carrier_state == "read" else None,
         suppress="unsubscribed" if failed and code == 63050 else None,
     )

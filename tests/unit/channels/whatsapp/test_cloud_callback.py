@@ -120,24 +120,25 @@ def test_the_challenge(query: str, answer: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "state", "word", "code", "engagement", "suppress"),
+    ("value", "state", "error", "code", "engagement", "suppress"),
     [
-        (status("wamid.1", "sent"), "pending", "sent", None, None, None),
-        (status("wamid.1", "delivered"), "delivered", "delivered", None, None, None),
-        (status("wamid.1", "read"), "delivered", "read", None, "read", None),
-        (status("wamid.1", "something_new"), "pending", "something_new", None, None, None),
-        (status("wamid.1", "failed"), "undelivered", "failed", None, None, None),
+        (status("wamid.1", "sent"), "pending", None, None, None, None),
+        (status("wamid.1", "delivered"), "delivered", None, None, None, None),
+        (status("wamid.1", "read"), "delivered", None, None, "read", None),
+        (status("wamid.1", "something_new"), "pending", None, None, None, None),
+        (status("wamid.1", "failed"), "undelivered", "undeliverable", None, None, None),
         (failed("wamid.1", 131026), "undelivered", "undeliverable", "131026", None, None),
         (failed("wamid.1", 131047), "undelivered", "outside_window", "131047", None, None),
         (failed("wamid.1", 131050), "undelivered", "unsubscribed", "131050", None, "unsubscribed"),
-        (failed("wamid.1", 999_999), "undelivered", "refused", "999999", None, None),
+        (failed("wamid.1", 999_999), "undelivered", "undeliverable", "999999", None, None),
     ],
 )
 def test_statuses(
-    value: dict[str, Any], state: str, word: str, code: str | None, engagement: str | None, suppress: str | None
+    value: dict[str, Any], state: str, error: str | None, code: str | None, engagement: str | None, suppress: str | None
 ) -> None:
     found = receipt(value)
-    assert (found.state, found.carrier_state, found.error_code) == (state, word, code)
+    assert (found.state, found.carrier_state) == (state, value["statuses"][0]["status"])
+    assert (found.error.code if found.error else None, found.error_code) == (error, code)
     assert (found.engagement, found.suppress, found.refs) == (engagement, suppress, ("wamid.1",))
     assert found.to is None  # an id may differ from the number that we wrote to
 

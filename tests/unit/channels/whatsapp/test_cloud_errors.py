@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidings.channels.http.call import Blocked, Doubtful, Throttled
-from tidings.channels.whatsapp.cloud_errors import TABLE, code_word, judge, suppression
+from tidings.channels.whatsapp.cloud_errors import TABLE, error_of, judge, suppression
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.kit.outbound import Reply
 
@@ -63,7 +63,7 @@ def test_documented_codes(kind: type, code: int) -> None:
         if isinstance(found, PartRefused | PartRetry | Blocked):
             made = found.error
             assert (made.permanent, made.retryable) == (kind is PartRefused, kind is not PartRefused)
-            assert (made.provider_code, made.code) == (str(code), code_word(code))
+            assert (made.provider_code, made.code) == (str(code), TABLE[code].code)
             assert made.spec
             assert made.detail
             assert "6505551234" not in repr(found)
@@ -71,9 +71,13 @@ def test_documented_codes(kind: type, code: int) -> None:
 
 def test_the_table() -> None:
     assert {row.meaning for row in TABLE.values()} == {"permanent", "retry", "throttle", "account"}
-    assert all(row.code and row.detail.endswith((".", "terms.")) for row in TABLE.values())
-    assert code_word(131047) == "outside_window"
-    assert (code_word(None), code_word(7)) == ("refused", "refused")
+    assert all(row.code and row.detail.endswith(".") for row in TABLE.values())
+    assert error_of(131047, None).code == "outside_window"
+    assert (error_of(None, None).code, error_of(7, "no").detail) == (
+        "undeliverable",
+        "Meta could not deliver the message. Meta: no",
+    )
+    assert error_of(130429, None).permanent  # reported after Meta took it: nothing is tried again by itself
     assert (suppression(131050), suppression(131026), suppression(None)) == ("unsubscribed", None, None)
     refused = judge(reply(400, error(131050)))
     assert isinstance(refused, PartRefused)

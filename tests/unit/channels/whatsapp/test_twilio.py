@@ -162,19 +162,22 @@ def called(**fields: str) -> Taken:
 
 
 @pytest.mark.parametrize(
-    ("fields", "state", "word", "engagement", "suppress"),
+    ("fields", "state", "error", "engagement", "suppress"),
     [
-        ({"MessageStatus": "sent"}, "pending", "sent", None, None),
-        ({"MessageStatus": "delivered"}, "delivered", "delivered", None, None),
-        ({"MessageStatus": "read"}, "delivered", "read", "read", None),
+        ({"MessageStatus": "sent"}, "pending", None, None, None),
+        ({"MessageStatus": "delivered"}, "delivered", None, None, None),
+        ({"MessageStatus": "read"}, "delivered", None, "read", None),
         ({"MessageStatus": "failed", "ErrorCode": "63016"}, "undelivered", "outside_window", None, None),
         ({"MessageStatus": "undelivered", "ErrorCode": "63050"}, "undelivered", "unsubscribed", None, "unsubscribed"),
-        ({"MessageStatus": "failed", "ErrorCode": "²"}, "undelivered", "failed", None, None),
+        ({"MessageStatus": "failed", "ErrorCode": "²"}, "undelivered", None, None, None),
     ],
 )  # fmt: skip
-def test_statuses(fields: dict[str, str], state: str, word: str, engagement: str | None, suppress: str | None) -> None:
+def test_statuses(
+    fields: dict[str, str], state: str, error: str | None, engagement: str | None, suppress: str | None
+) -> None:
     (found,) = called(**(fields | {"To": f"whatsapp:{PERSON}", "From": "whatsapp:+15005550006"})).receipts
-    assert (found.state, found.carrier_state, found.engagement, found.suppress) == (state, word, engagement, suppress)
+    assert (found.state, found.engagement, found.suppress) == (state, engagement, suppress)
+    assert (found.error.code if found.error else None) == error
     assert (found.to, found.sender) == (PERSON, None)
 
 
