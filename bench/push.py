@@ -27,7 +27,7 @@ async def main(count: int, folder: Path) -> None:
     key, cert = certificate(folder)
     async with apns_peer((key, cert), keep_bodies=False) as peer:
         sink = RecordingSink()
-        config = apns_config(peer, "https", ca_pem=cert.read_text(), window=500)
+        config = apns_config(peer.port, "https", ca_pem=cert.read_text(), window=500)
         provider = ApnsProvider(ProviderSpec(name="bench", type="push.apns", config=config), sink)
         await provider.start()
         for run in range(3):

@@ -20,6 +20,7 @@ const options = Object.assign({
   team_id: 'TEAM567890', key_id: 'KEY4567890', topic: 'com.example.app',
   token_age_s: 3600,
   max_streams: 1000,
+  silent: [],               // device tokens that never get an answer
   keep_bodies: true,
 }, JSON.parse(process.env.APNS_OPTIONS || '{}'));
 
@@ -127,6 +128,7 @@ function onStream(session, stream, headers) {
   stream.on('end', () => {
     if (session.leaving) return; // it said that it would not look at these
     const body = Buffer.concat(chunks);
+    if (options.silent.includes(headers[':path'].slice('/3/device/'.length))) return;
     const next = script.shift();
     if (options.keep_bodies) requests.push({ headers, body: body.toString(), fault: (next && next.fault) || '' });
     if (next && next.fault) return strike(session, stream, headers, next.fault);

@@ -91,16 +91,20 @@ class ApnsPeer:
         return found
 
 
+def apns_options(**options: Any) -> str:
+    """The peer's options, with our team and the key that provider tokens are verified with."""
+    public = signing_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return json.dumps({"team_id": TEAM, "key_id": KEY_ID, "topic": TOPIC, "public_key": public} | options)
+
+
 @asynccontextmanager
 async def apns_peer(tls: tuple[Path, Path] | None = None, **options: Any) -> AsyncIterator[ApnsPeer]:
     """The server on a port of its own; it verifies provider tokens of `signing_key`. Options: see `apns.js`."""
     require_peer("node")
-    public = signing_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    options = {"team_id": TEAM, "key_id": KEY_ID, "topic": TOPIC, "public_key": public} | options
     if tls is not None:
         options |= {"key": str(tls[0]), "cert": str(tls[1])}
     process = await asyncio.create_subprocess_exec(
-        "node", "apns.js", cwd=PEERS_DIR, env={**os.environ, "APNS_OPTIONS": json.dumps(options)},
+        "node", "apns.js", cwd=PEERS_DIR, env={**os.environ, "APNS_OPTIONS": apns_options(**options)},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
     )  # fmt: skip
     peer = ApnsPeer(process)
@@ -119,10 +123,10 @@ async def apns_peer(tls: tuple[Path, Path] | None = None, **options: Any) -> Asy
             await process.wait()
 
 
-def apns_config(peer: ApnsPeer, scheme: str = "http", **more: Any) -> dict[str, Any]:
+def apns_config(port: int, scheme: str = "http", **more: Any) -> dict[str, Any]:
     """The configuration of a provider that sends to it."""
     return {
         "team_id": TEAM, "key_id": KEY_ID, "private_key": pem(signing_key()), "topic": TOPIC,
-        "base_url": f"{scheme}://127.0.0.1:{peer.port}", "allow_networks": ["127.0.0.0/8"], "reconnect_min_s": 0.02,
+        "base_url": f"{scheme}://127.0.0.1:{port}", "allow_networks": ["127.0.0.0/8"], "reconnect_min_s": 0.02,
         "reconnect_max_s": 0.1, "response_timeout_s": 5.0, "requeue_s": 0.3, **more,
     }  # fmt: skip

@@ -28,7 +28,7 @@ from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.http2 import Http2
 from tidings.kit.outbound import Guard, Reply
 
-CAPABILITIES: Final = Capabilities(channel="push", level="bronze", media=True)
+CAPABILITIES: Final = Capabilities(channel="push", level="silver", media=True)
 PAYLOAD_OCTETS: Final = 4_096
 #: Apple says that their length may change.
 _TOKEN: Final = re.compile(r"(?:[0-9a-fA-F]{2}){32,100}")

@@ -87,7 +87,9 @@ def judge(reply: Reply) -> Judged:
     if meaning == "doubtful":
         return Doubtful(f"http_{reply.status}")
     after_s = retry_after_s(reply)
-    return Throttled(after_s or TOKEN_PAUSE_S) if meaning == "throttle" else PartRetry(error, after_s)
+    if meaning == "throttle":
+        return Throttled(TOKEN_PAUSE_S if after_s is None else after_s)
+    return PartRetry(error, after_s)
 
 
 def reason_of(reply: Reply) -> str:

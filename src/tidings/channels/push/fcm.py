@@ -25,7 +25,7 @@ from tidings.domain.push import is_subscription
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Guard, Outbound, Reply
 
-CAPABILITIES: Final = Capabilities(channel="push", level="bronze", media=True)
+CAPABILITIES: Final = Capabilities(channel="push", level="silver", media=True)
 
 
 def check(name: str, config: dict[str, Any]) -> None:

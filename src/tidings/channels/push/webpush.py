@@ -26,7 +26,7 @@ from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Guard, Outbound, Reply
 from tidings.protocols.webpush import message, vapid
 
-CAPABILITIES: Final = Capabilities(channel="push", level="bronze", media=True)
+CAPABILITIES: Final = Capabilities(channel="push", level="silver", media=True)
 SPEC: Final = "RFC 8030"
 REF_CHARS: Final = 256
 #: Status → our stable code, what a person should know, why the subscription must not be used again.

@@ -37,7 +37,7 @@ async def sending(
     peer: ApnsPeer, scheme: str = "http", **more: Any
 ) -> AsyncIterator[tuple[ApnsProvider, RecordingSink]]:
     sink = RecordingSink()
-    spec = ProviderSpec(name="acme", type="push.apns", config=apns_config(peer, scheme, **more))
+    spec = ProviderSpec(name="acme", type="push.apns", config=apns_config(peer.port, scheme, **more))
     provider = ApnsProvider(spec, sink)
     await provider.start()
     try:
