@@ -1,4 +1,4 @@
-"""From the keys of `sms.http` to parts that work; what cannot work is refused with its JSON pointer and what to do."""
+"""From the keys of a described carrier to parts that work; what cannot work is refused with its JSON pointer and what to do."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,20 +7,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidings.channels.described import pick as picks
+from tidings.channels.described.config import Config
+from tidings.channels.described.pick import Pick, PickError
+from tidings.channels.described.template import Template, TemplateError
+from tidings.channels.described.words import COMMON
 from tidings.channels.http.keys import check_limits, check_url
-from tidings.channels.sms import http_pick
-from tidings.channels.sms.http_config import Config
-from tidings.channels.sms.http_pick import Pick, PickError
-from tidings.channels.sms.http_template import Template, TemplateError
 from tidings.domain.errors import SettingsError
 
 SECRETS: Final = frozenset({"username", "password", "token", "secret", "callback_secret"})
 #: Placeholders of a request. Those of `NUMBERS` become JSON numbers where they stand alone.
-NAMES: Final = SECRETS | {
-    "to", "to_digits", "from", "from_digits", "text", "text_ucs2_hex", "data_hex", "udh_hex", "encoding", "part", "parts",
-    "message_id", "attempt_id", "ref", "lane", "valid_s", "valid_ms", "valid_min", "valid_until", "timestamp",
-    "timestamp_ms", "callback_url",
-}  # fmt: skip
+NAMES: Final = SECRETS | COMMON
 NUMBERS: Final = frozenset({"part", "parts", "valid_s", "valid_ms", "valid_min", "timestamp", "timestamp_ms"})
 SIGNED_OUT: Final = frozenset({"method", "url", "path", "body", "timestamp", "timestamp_ms", "attempt_id", "username"})
 SIGNED_IN: Final = frozenset({"method", "url", "url_base", "query", "body", "timestamp", "header:*"})
@@ -36,19 +33,20 @@ _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 class Refuse:
     """Says where something is wrong."""
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
+    def __init__(self, provider: str, names: frozenset[str] = frozenset()) -> None:
+        """`names`: the channel's own placeholders."""
+        self._provider, self.names = provider, NAMES | names
 
     def error(self, pointer: str, detail: str) -> SettingsError:
         """The error to be raised."""
         return SettingsError(f"provider {self._provider}: {pointer}: {detail}")
 
-    def pick(self, pointer: str, text: str, kinds: tuple[str, ...] = http_pick.KINDS) -> Pick | None:
+    def pick(self, pointer: str, text: str, kinds: tuple[str, ...] = picks.KINDS) -> Pick | None:
         """The pick that `text` is; None if it is empty."""
         if not text:
             return None
         try:
-            found = http_pick.parse(text)
+            found = picks.parse(text)
         except PickError as error:
             raise self.error(pointer, str(error)) from None
         if found.kind not in kinds:
@@ -67,7 +65,7 @@ class Refuse:
         made: dict[str, Template] = {}
         for name, text in texts.items():
             here = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-            made[name] = self.template(here, text, NAMES)
+            made[name] = self.template(here, text, self.names)
             if _HUSH.search(name) and text and not made[name].names:
                 raise self.error(
                     here, "holds a secret in the clear; put it in `token` or `secret` and write {token} here"
@@ -100,7 +98,7 @@ def read_config(name: str, raw: dict[str, Any]) -> Config:
 def json_template(refuse: Refuse, pointer: str, value: object) -> object:
     """A JSON value with templates in place of its strings."""
     if isinstance(value, str):
-        return refuse.template(pointer, value, NAMES)
+        return refuse.template(pointer, value, refuse.names)
     if isinstance(value, dict):
         table = cast("dict[str, object]", value)
         refuse.templates(pointer, {key: inner for key, inner in table.items() if isinstance(inner, str)})

@@ -1,4 +1,4 @@
-"""The request that `sms.http` makes of a part: templates filled, escaped for where they stand, signed."""
+"""The request that is made of a part: templates filled, escaped for where they stand, signed."""
 
 import base64
 import hmac
@@ -9,11 +9,10 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tidings.channels.callback import PATH
-from tidings.channels.http.call import Call
-from tidings.channels.sms.http_compile import NAMES, NUMBERS, SECRETS, SIGNED_OUT, Refuse, json_template
-from tidings.channels.sms.http_config import Config
-from tidings.channels.sms.http_number import digits_of
-from tidings.channels.sms.http_template import (
+from tidings.channels.described.compile import NUMBERS, SECRETS, SIGNED_OUT, Refuse, json_template
+from tidings.channels.described.config import Config
+from tidings.channels.described.number import digits_of
+from tidings.channels.described.template import (
     Escape,
     Template,
     TemplateError,
@@ -23,7 +22,8 @@ from tidings.channels.sms.http_template import (
     in_xml,
     plain,
 )
-from tidings.channels.sms.http_text import text_of
+from tidings.channels.described.words import CONTENT, Words
+from tidings.channels.http.call import Call
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.message import MessageError
 from tidings.kit.clock import rfc3339
@@ -37,22 +37,34 @@ _LEFT_OUT: Final = object()
 class RequestWriter:
     """Compiled once; `write` is pure."""
 
-    def __init__(self, name: str, config: Config) -> None:
+    def __init__(self, name: str, config: Config, words: Words) -> None:
         """Raises `SettingsError` with the pointer of what cannot be used."""
-        refuse, request = Refuse(name), config.request
+        refuse, request = Refuse(name, words.names), config.request
+        self._words = words
         self._config, self._method = config, request.method
-        self._url = refuse.template("/request/url", request.url, NAMES)
+        self._url = refuse.template("/request/url", request.url, refuse.names)
         self._query = refuse.templates("/request/query", request.query)
         self._headers = refuse.templates("/request/headers", request.headers)
         self._form = refuse.templates("/request/form", request.form or {})
         self._json = json_template(refuse, "/request/json", request.json)
-        self._xml = refuse.template("/request/xml", request.xml or "", NAMES)
-        self._text = refuse.template("/request/text", request.text or "", NAMES)
+        self._xml = refuse.template("/request/xml", request.xml or "", refuse.names)
+        self._text = refuse.template("/request/text", request.text or "", refuse.names)
         self._auth = refuse.template("/auth/value", config.auth.value, SECRETS | {"signature"})
         self._signed = refuse.template("/auth/signed", config.auth.signed, SIGNED_OUT)
         self._fixed: dict[str, str | None] = {key: getattr(config, key) for key in SECRETS}
         url = config.public_url.rstrip("/") + PATH + quote(name, safe="") if config.public_url else None
         self._fixed["callback_url"] = url
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The placeholders that the request has."""
+        tables = (self._query, self._headers, self._form)
+        found = [t.names for table in tables for t in table.values()] + [
+            self._url.names,
+            self._xml.names,
+            self._text.names,
+        ]
+        return frozenset[str]().union(*found, _names(self._json))
 
     def write(self, submission: Submission, index: int, now_ms: int) -> Call | PartRefused:
         """The request; a refusal where a value cannot stand where the template wants it."""
@@ -63,24 +75,17 @@ class RequestWriter:
             return PartRefused(MessageError(code="not_encodable", detail=detail))
 
     def _values(self, submission: Submission, index: int, now_ms: int) -> dict[str, str | None]:
-        text, parts = text_of(submission, index), len(submission.parts)
+        to = submission.address(index)
         sender = submission.sender or self._config.sender or None
-        encoding = "ucs2" if submission.data_coding == 8 else "gsm"
-        header = udh.concat8(submission.concat_ref, parts, index + 1) if parts > 1 else b""
         until_ms = submission.valid_until_ms
         left_s = None if until_ms is None else self._left_s(until_ms - now_ms)
         return self._fixed | {
-            "to": submission.to,
-            "to_digits": digits_of(submission.to),
+            "to": to,
+            "to_digits": digits_of(to),
             "from": sender,
             "from_digits": None if sender is None else digits_of(sender),
-            "text": text,
-            "text_ucs2_hex": text.encode("utf-16-be").hex().upper(),
-            "data_hex": submission.parts[index].hex().upper(),
-            "udh_hex": header.hex().upper() or None,
-            "encoding": self._config.encoding.words.get(encoding, encoding),
             "part": str(index + 1),
-            "parts": str(parts),
+            "parts": str(len(submission.parts)),
             "message_id": submission.message_id,
             "attempt_id": submission.attempt_id,
             "ref": None if submission.user_ref is None else str(submission.user_ref),
@@ -91,6 +96,7 @@ class RequestWriter:
             "valid_until": None if until_ms is None else rfc3339(until_ms),
             "timestamp": str(now_ms // 1_000),
             "timestamp_ms": str(now_ms),
+            **self._words.of(submission, index),
         }
 
     def _left_s(self, left_ms: int) -> int:
@@ -145,6 +151,16 @@ class RequestWriter:
         return self._auth.render({**values, "signature": shown}, in_header) or shown
 
 
+def _names(value: object) -> frozenset[str]:
+    """The placeholders within a JSON value."""
+    if isinstance(value, Template):
+        return value.names
+    inner = cast("dict[str, object]", value).values() if isinstance(value, dict) else value
+    if not isinstance(value, (dict, list)):
+        return frozenset()
+    return frozenset[str]().union(*(_names(one) for one in cast("list[object]", inner)))
+
+
 def _lacks(value: object, values: Values) -> bool:
     """Whether a template within needs a value that there is not."""
     if isinstance(value, Template):
@@ -174,6 +190,8 @@ def _json(value: object, values: Values) -> Any:
         shown = value.render(values, plain)
         if shown is None:
             return _LEFT_OUT
+        if value.alone == CONTENT:
+            return msgspec.json.decode(shown)
         return int(shown) if value.alone in NUMBERS else shown
     if isinstance(value, dict):
         filled: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The keys of a provider of type `sms.http`. What they mean together is compiled, and refused, in `http_compile`."""
+"""The keys of a provider of type `<channel>.http`. What they mean together is compiled, and refused, in `compile`."""
 
 from typing import Any, Literal
 
@@ -7,8 +7,12 @@ import msgspec
 from tidings.channels.http.call import Limits
 
 Meaning = Literal["retryable", "throttled", "account", "unknown"]
-#: What a word of the carrier's means. `pending` moves nothing.
-State = Literal["delivered", "read", "undelivered", "expired", "rejected", "deleted", "failed", "pending"]
+#: What a word of the carrier's means. `pending` moves nothing. `bounced`, `complained` and `unsubscribed` suppress the
+#: address, too.
+State = Literal[
+    "delivered", "read", "undelivered", "expired", "rejected", "deleted", "failed", "pending",
+    "clicked", "bounced", "complained", "unsubscribed",
+]  # fmt: skip
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,11 +9,11 @@ from typing import Final
 from urllib.parse import quote
 
 from tidings.channels.callback import PATH, RawRequest
+from tidings.channels.described.compile import SIGNED_IN, Refuse
+from tidings.channels.described.config import Config, Verify
+from tidings.channels.described.pick import Said
+from tidings.channels.described.template import TemplateError, plain
 from tidings.channels.http.keys import check_network
-from tidings.channels.sms.http_compile import SIGNED_IN, Refuse
-from tidings.channels.sms.http_config import Config, Verify
-from tidings.channels.sms.http_pick import Said
-from tidings.channels.sms.http_template import TemplateError, plain
 
 _KINDS: Final = ("header", "query", "field", "json")
 

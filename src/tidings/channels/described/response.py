@@ -1,13 +1,13 @@
-"""What an answer means for the part, by the `response` and `codes` tables of `sms.http`."""
+"""What an answer means for the part, by the `response` and `codes` tables of its configuration."""
 
 import re
 from typing import Final
 
+from tidings.channels.described.compile import Refuse
+from tidings.channels.described.config import Config
+from tidings.channels.described.pick import Said
 from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
-from tidings.channels.sms.http_compile import Refuse
-from tidings.channels.sms.http_config import Config
-from tidings.channels.sms.http_pick import Said
-from tidings.channels.sms.twilio_errors import retry_after_s
+from tidings.channels.http.retry_after import retry_after_s
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply

@@ -1,29 +1,36 @@
-"""What an aggregator calls us with, by the `callbacks` table of `sms.http`: verified first, then read."""
+"""What an aggregator calls us with, by the `callbacks` table: verified first, then read."""
 
 from collections.abc import Iterator
 from typing import Final, cast
 
 from tidings.channels.callback import CallbackReply, Called, NotGenuine, RawRequest, Taken, Unreadable, read_form
-from tidings.channels.sms.http_compile import Refuse
-from tidings.channels.sms.http_config import Callbacks, Config, Inbound, Receipts, State
-from tidings.channels.sms.http_number import e164
-from tidings.channels.sms.http_pick import Pick, Said, at
-from tidings.channels.sms.http_verify import Verifier
-from tidings.domain.attempt import CarrierReceipt, InboundPart, ReceiptState
+from tidings.channels.described.compile import Refuse
+from tidings.channels.described.config import Callbacks, Config, Inbound, Receipts, State
+from tidings.channels.described.number import e164
+from tidings.channels.described.pick import Pick, Said, at
+from tidings.channels.described.verify import Verifier
+from tidings.domain.attempt import CarrierReceipt, Engagement, InboundPart, ReceiptState
 
 #: More in one call than any aggregator sends.
 MOST_ITEMS: Final = 1_000
-_STATES: Final[dict[State, ReceiptState]] = {"delivered": "delivered", "read": "delivered", "pending": "pending"}
+_STATES: Final[dict[State, ReceiptState]] = {
+    "delivered": "delivered", "read": "delivered", "clicked": "delivered", "pending": "pending",
+    "complained": "pending", "unsubscribed": "pending",
+}  # fmt: skip
+_ENGAGED: Final[dict[State, Engagement]] = {
+    "read": "read", "clicked": "clicked", "complained": "complained", "unsubscribed": "unsubscribed",
+}  # fmt: skip
+_SUPPRESSED: Final = frozenset({"bounced", "complained", "unsubscribed"})
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
 class CallbackReader:
     """Compiled once; `take` is pure."""
 
-    def __init__(self, name: str, config: Config, callbacks: Callbacks) -> None:
+    def __init__(self, name: str, config: Config, callbacks: Callbacks, channel: str = "sms") -> None:
         """Raises `SettingsError` with the pointer of what cannot be used."""
         refuse = Refuse(name)
-        self._name = name
+        self._name, self._channel = name, channel
         self._verifier = Verifier(name, config, callbacks.verify)
         self._receipts = callbacks.receipts
         self._inbound = callbacks.inbound
@@ -76,6 +83,8 @@ class CallbackReader:
             sender=e164(found.get("sender")),
             state="pending" if state is None else _STATES.get(state, "undelivered"),
             carrier_state=(state or word.lower())[:64],
+            engagement=None if state is None else _ENGAGED.get(state),
+            suppress=state if state in _SUPPRESSED else None,
             error_code=(found.get("error") or "")[:64] or None,
             user_ref=int(own) if own.isascii() and own.isdigit() and len(own) <= 5 else None,
             received_ms=now_ms,
@@ -97,6 +106,7 @@ class CallbackReader:
             part=concat[2] if concat else 1,
             dedup=ref[:256],
             received_ms=now_ms,
+            channel=self._channel,
         )
 
 
