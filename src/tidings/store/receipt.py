@@ -32,15 +32,24 @@ class Match(msgspec.Struct, frozen=True):
 
 def attempt_status(states: str, channel: str) -> str:
     """The attempt's status by the letters of its parts."""
+    if _any_part(channel) and "d" in states:
+        return "delivered"
     if "?" in states:
         return "unknown"
-    if channel in CHANNELS and CHANNELS[channel].any_part and "d" in states:
-        return "delivered"
     if "s" in states:
         return "sent"
     if "u" not in states:
         return "delivered"
     return "partially_delivered" if "d" in states else "undelivered"
+
+
+def accounted(states: str, channel: str) -> bool:
+    """Whether what was unknown need not be waited for: no part is, or one device has it where one is enough."""
+    return "?" not in states or (_any_part(channel) and ("s" in states or "d" in states))
+
+
+def _any_part(channel: str) -> bool:
+    return channel in CHANNELS and CHANNELS[channel].any_part
 
 
 def change_of(item: ReceiptRow, match: Match, status: str) -> Change:

@@ -16,7 +16,7 @@ from tidings.store.postgres import jobs, locks, routes, transitions
 from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 from tidings.store.postgres.transitions import Key, Locked
-from tidings.store.receipt import ENGAGED, LETTER, Match, attempt_status, change_of, engagement_data
+from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
 
 _WANTED = "n int, provider text, ref text, to_hash text"
 _KNOWN = f"""
@@ -209,7 +209,7 @@ async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match 
     await session.execute(
         "update attempts set part_states = $1 where project = $2 and id = $3", states, project, attempt
     )
-    if "?" not in states:
+    if accounted(states, str(chosen[9])):
         await jobs.finish(session, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
         await transitions.apply(session, [sent], locked)

@@ -7,7 +7,7 @@ import msgspec
 from tidings.kit.ids import new_id
 from tidings.kit.limits import RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
-from tidings.store.receipt import ENGAGED, LETTER, Match, attempt_status, change_of, engagement_data
+from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
 from tidings.store.sqlite import jobs, routes, transitions
 from tidings.store.sqlite.link import Connection, rows
 
@@ -136,7 +136,7 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     ref = (item.provider, item.refs[0], item.to_hash, project, attempt, part)
     connection.execute("insert or replace into refs values (?, ?, ?, ?, ?, ?)", ref)
     connection.execute("update attempts set part_states = ? where project = ? and id = ?", (states, project, attempt))
-    if "?" not in states:
+    if accounted(states, str(chosen[0][8])):
         jobs.finish(connection, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=around, event=new_id("evt"))
         transitions.apply(connection, [sent])
