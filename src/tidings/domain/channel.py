@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tidings.domain import email, push, sms, whatsapp
+from tidings.domain import email, other, push, sms, whatsapp
 from tidings.domain.content import Content
 from tidings.domain.errors import FieldError
 
@@ -49,6 +49,11 @@ CHANNELS: Final[dict[str, Rules]] = {
         fields=("push",), needs="`push`, a list of device tokens", code="invalid_token",
         address_problem=push.address_problem, sender_problem=push.sender_problem, problems=push.problems,
         read=push.read, liquid=push.LIQUID, html=push.HTML, several=20, any_part=True,
+    ),
+    "other": Rules(
+        fields=("other",), needs="`other`, the name of a target", code="invalid_target",
+        address_problem=other.address_problem, sender_problem=other.sender_problem, problems=other.problems,
+        read=other.read, liquid=other.LIQUID, html=other.HTML,
     ),
 }  # fmt: skip
 

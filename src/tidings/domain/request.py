@@ -18,6 +18,7 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     email: str | None = None
     whatsapp: str | None = None
     push: list[str] | None = None
+    other: str | None = None
     contact: str | None = None
 
 

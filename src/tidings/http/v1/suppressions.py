@@ -30,7 +30,7 @@ from tidings.store.accounts import NewSuppression, Suppression
 from tidings.store.accounts import owner as personal_owner
 from tidings.store.sealed import encode_personal
 
-Channel = Literal["sms", "email", "whatsapp", "push"]
+Channel = Literal["sms", "email", "whatsapp", "push", "other"]
 
 
 class SuppressionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
