@@ -20,13 +20,13 @@ FAMILIES: Final[dict[str, frozenset[str] | None]] = {
     ),
     "contact": frozenset({"unsubscribed"}),
     "provider": frozenset({"degraded", "recovered"}),
+    "verification": frozenset({"started", "approved", "failed", "expired", "canceled"}),
     "webhook": frozenset({"disabled"}),
     "attempt": None,
     "broadcast": None,
     "call": None,
     "conversation": None,
     "journey": None,
-    "verification": None,
 }
 
 
