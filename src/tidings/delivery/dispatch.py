@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tidings.bus.contract import Bell, Bus
 from tidings.delivery.fleet import Member
-from tidings.delivery.job import Job
+from tidings.delivery.job import Job, leased
 from tidings.delivery.lane import Lane
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
@@ -310,20 +310,21 @@ class Dispatcher:
             # before the look: a wake while it runs must not be forgotten, nor that a provider has room again
             state.looking = True
             state.backlog[:] = [more and lane_room <= 0 for more, lane_room in zip(state.backlog, room, strict=True)]
-            leased = await self._store.jobs.lease(ask)
+            rows = await self._store.jobs.lease(ask)
         finally:
             state.pending -= most
             state.looking = False
-        if not leased:
+        if not rows:
             return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
         found = [0] * len(LANES)
-        for row in leased:
+        for row in rows:
             lane = int(row[4])
             found[lane] += 1
             state.after[lane] = row[0]
         for lane, count in enumerate(found):
             state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
-        self._take(state, [row for row in leased if row[1] not in self._held])  # a clock that jumped ends leases early
+        # A clock that jumped ends leases early. What another lane has just given back is still in its hand here, and free.
+        self._take(state, [row for row in rows if row[1] not in self._held or leased(row).owner is None])
         return any(state.backlog)
 
     def _take(self, state: Lane, rows: list[Row]) -> None:

@@ -44,6 +44,7 @@ class Watch:
         self._watched: dict[str, _Watched] = {}
         self._elsewhere: dict[tuple[str, int], float] = {}
         self._unsaid: list[NewHealth] = []
+        self._looked_s = monotonic()
 
     # -- dispatch.Observer
 
@@ -105,6 +106,7 @@ class Watch:
     async def look(self) -> None:
         """One look at every carrier; what changes holds at once, then it is stored and told. Raises StoreError."""
         now_s = self._monotonic()
+        late_s, self._looked_s = now_s - self._looked_s, now_s
         oldest = self._dispatcher.oldest()
         members = {member.spec.name: member for member in self._fleet.members()}
         for name in [name for name, one in self._watched.items() if members.get(name) is not one.member]:
@@ -113,6 +115,8 @@ class Watch:
             if name not in self._watched:
                 share = self._elsewhere.get((name, member.slot), 1.0)
                 self._watched[name] = _Watched(Health(now_s, share=share), member)
+            if late_s > 4 * HEALTH_LOOK_S:  # this process was held up: no carrier answers for that
+                self._watched[name].oldest_s += late_s
             change = self._look_at(name, self._watched[name], oldest.get(name, ""), now_s)
             if change is not None:
                 self._changed(name, member, change)
