@@ -73,8 +73,9 @@ def whatsapp_submission(
 class MetaCarrier(HttpCarrier):
     """`POST /{version}/{phone_number_id}/messages`, and the callbacks."""
 
-    takes, never = "+15005550001", "+15005550009"
+    takes, never, number = "+15005550001", "+15005550009", NUMBER
     submission = staticmethod(whatsapp_submission)
+    words: tuple[str, ...] = ("delivered",)
 
     def error_next(self, http: int, code: int, times: int = 1, details: str = "", **headers: str) -> None:
         """An error as Meta writes it."""
@@ -108,7 +109,7 @@ class MetaCarrier(HttpCarrier):
             assert meta_openapi.complaints("Message", fields) == []
         ref, more = f"wamid.{self.written}", {} if own is None else {"biz_opaque_callback_data": own}
         if self.receipts:
-            for word in ("sent", "delivered"):
+            for word in self.words:
                 self.spawn(self.deliver(signed(call(status(ref, word, fields["to"].lstrip("+"), **more)))))
         contact = {"input": fields["to"], "wa_id": fields["to"].lstrip("+")}
         return web.json_response(
@@ -133,7 +134,7 @@ async def meta_carrier(carrier: MetaCarrier | None = None) -> AsyncIterator[Meta
 class TwilioWhatsAppCarrier(TwilioCarrier):
     """Twilio's Messages resource with WhatsApp's addresses."""
 
-    takes, never = "+15005550001", "+15005550009"
+    takes, never, number = "+15005550001", "+15005550009", "+15005550006"
     submission = staticmethod(whatsapp_submission)
 
     def refuse_next(self) -> None:
