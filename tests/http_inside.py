@@ -22,6 +22,7 @@ from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate
 from tidings.store.store import Store
+from tidings.verify.service import VerifyService
 from tidings.webhooks.service import WebhookService
 
 LOGIN = "sandbox"
@@ -119,7 +120,8 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         await webhooks.start()
         services = Services(
             store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
-            providers=node.providers, webhooks=webhooks, callbacks=node,
+            providers=node.providers, routes=node.routes, webhooks=webhooks, callbacks=node,
+            verify=VerifyService(store, ring, node.acceptor, node.bus, wall_ms),
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])
     finally:

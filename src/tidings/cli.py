@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tidings.commands import admin, backup, doctor, loadtest, messages, server
+from tidings.commands import admin, backup, doctor, loadtest, messages, routes, server, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,8 @@ app.command()(backup.restore)
 app.command()(loadtest.loadtest)
 app.add_typer(admin.keys, name="keys")
 app.add_typer(admin.providers, name="providers")
+app.add_typer(routes.routes, name="routes")
+app.add_typer(verify.verify, name="verify")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Generator
@@ -15,6 +16,9 @@ from tidings.bus.contract import Bus
 from tidings.bus.local import LocalBus
 from tidings.bus.pipe import PipeBus
 from tidings.channels.contract import ProviderSpec
+from tidings.channels.email.accounts import mail_accounts
+from tidings.channels.email.listener import MailListener
+from tidings.delivery.keeper import Duty
 from tidings.delivery.node import Node, Part
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.errors import SettingsError, StoreError, StoreFull
@@ -27,15 +31,16 @@ from tidings.kit.clock import wall_ms
 from tidings.kit.limits import DRAIN_S
 from tidings.kit.process import home
 from tidings.kit.secrets import KeyRing
-from tidings.sandbox.sms import SandboxSmsc
-from tidings.settings import Settings
+from tidings.sandbox.stations import Stations
+from tidings.settings import MailServerSettings, Settings, mail_address
 from tidings.smppd.server import SmppServer
 from tidings.store import opening
 from tidings.store.store import Store
+from tidings.verify.expiry import Expiry
+from tidings.verify.service import VerifyService
 from tidings.webhooks.process import PumpProcess
 from tidings.webhooks.service import WebhookService
 
-_SANDBOX_LOGIN = "sandbox"
 _FULL = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
 _FULL_S = 10.0  # so long a message that found no space stands for the next ones: smaller writes may still find some
 _SWITCH_S = (
@@ -86,11 +91,16 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
             term_s=settings.delivery.owner_term_s,
         )  # fmt: skip
         wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-        duties = {} if isinstance(bus, PipeBus) else {"webhooks": webhooks}
+        duties: dict[str, Duty] = {"verifications": Expiry(store, bus, wall_ms)}
+        if not isinstance(bus, PipeBus):
+            duties["webhooks"] = webhooks
         node = Node(store, ring, wait=wait, bus=bus, part=part, duties=duties)
-        specs = [*settings.providers, await _sandbox(settings, stack)]
+        stations = Stations(settings.sandbox.receipt_delay_s)
+        stack.push_async_callback(stations.stop)
+        specs = [*settings.providers, *await stations.start(_url_of(listener))]
         stack.push_async_callback(node.stop, DRAIN_S)
-        await node.start(specs)
+        await node.start(specs, settings.routes)
+        await _mail(settings, node, stations, stack)
         if settings.smpp_server.listen and settings.role != "worker":
             smpp = SmppServer(
                 settings.smpp_server, store, ring, bus, node.acceptor, node.control, node.now, only_process=bus.alone
@@ -100,6 +110,42 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
             print(f"SMPP for customers at {smpp.host}:{smpp.port}", flush=True)
         await _http(settings, node, webhooks, listener, shown)
     return 0
+
+
+async def _mail(settings: Settings, node: Node, stations: Stations, stack: contextlib.AsyncExitStack) -> None:
+    """Where mails come in: over loopback for the sandbox's, from outside for those of real providers."""
+    inside = MailListener("127.0.0.1", 0, lambda: mail_accounts(_mailing(node, sandbox=True)), node, clock=node.now)
+    stack.push_async_callback(inside.stop)
+    await inside.start()
+    stations.mail_to(inside.host, inside.port)
+    wanted = settings.mail_server
+    if not wanted.listen or settings.role == "worker":
+        return
+    outside = MailListener(
+        *mail_address(wanted), lambda: mail_accounts(_mailing(node, sandbox=False)), node,
+        hostname=wanted.hostname, tls=_mail_tls(wanted), clock=node.now,
+    )  # fmt: skip
+    try:
+        await outside.start()
+    except OSError as error:
+        raise SettingsError(f"mail_server.listen: cannot listen on {wanted.listen}: {error.strerror}") from error
+    stack.push_async_callback(outside.stop)
+    print(f"Mail comes in at {outside.host}:{outside.port}", flush=True)
+
+
+def _mailing(node: Node, *, sandbox: bool) -> list[ProviderSpec]:
+    return [spec for spec in node.fleet.specs() if (spec.origin == "sandbox") == sandbox]
+
+
+def _mail_tls(wanted: MailServerSettings) -> ssl.SSLContext | None:
+    if wanted.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(wanted.tls_cert, wanted.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"mail_server.tls_cert: cannot be read: {error}") from error
+    return context
 
 
 async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextlib.AsyncExitStack) -> Bus:
@@ -122,18 +168,6 @@ async def _bus(settings: Settings, store: Store, ring: KeyRing, stack: contextli
     return bus
 
 
-async def _sandbox(settings: Settings, stack: contextlib.AsyncExitStack) -> ProviderSpec:
-    """The carrier of test keys: each worker has its own, and one of them is bound to. An api process only knows of it."""
-    if settings.role == "api":
-        return _sandbox_spec(1)
-    sandbox = SandboxSmsc(
-        system_id=_SANDBOX_LOGIN, password=_SANDBOX_LOGIN, receipt_delay_s=settings.sandbox.receipt_delay_s
-    )
-    stack.push_async_callback(sandbox.stop)
-    await sandbox.start()
-    return _sandbox_spec(sandbox.port)
-
-
 async def _http(
     settings: Settings, node: Node, webhooks: WebhookService, listener: socket.socket, shown: list[str]
 ) -> None:
@@ -144,8 +178,11 @@ async def _http(
         acceptor=node.acceptor,
         control=node.control,
         providers=node.providers,
+        routes=node.routes,
         webhooks=webhooks,
+        verify=VerifyService(node.store, node.ring, node.acceptor, node.bus, node.now),
         callbacks=node,
+        acks=node.acks,
         unready=lambda: _unready(node.store),
         gauges=lambda: _gauges(node),
         now=node.now,
@@ -196,9 +233,12 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _sandbox_spec(port: int) -> ProviderSpec:
-    config = {"host": "127.0.0.1", "port": port, "system_id": _SANDBOX_LOGIN, "password": _SANDBOX_LOGIN, "smart": True}
-    return ProviderSpec(name="sandbox", type="sms.smpp", config=config, origin="sandbox")
+def _url_of(listener: socket.socket) -> str:
+    """Where this very process is reached over loopback: the simulators call it as carriers do."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _unready(store: Store) -> list[str]:

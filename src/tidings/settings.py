@@ -11,6 +11,7 @@ import msgspec
 from tidings.channels.contract import ProviderSpec
 from tidings.domain.errors import SettingsError
 from tidings.kit.limits import OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.routing.route import Route, problems
 from tidings.smppd.config import SmppServerSettings
 
 Role = Literal["all", "api", "worker"]
@@ -38,6 +39,18 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     receipt_delay_s: float = 0.05
 
 
+class MailServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[mail_server]`: where replies, bounces and complaints come in over SMTP; off unless `listen` names HOST:PORT.
+
+    `hostname` is what it calls itself; with a certificate it offers STARTTLS.
+    """
+
+    listen: str = ""
+    hostname: str = ""
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8300"
     data: str = "tidings-data"
@@ -48,6 +61,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delivery: DeliverySettings = DeliverySettings()
     sandbox: SandboxSettings = SandboxSettings()
     smpp_server: SmppServerSettings = SmppServerSettings()
+    mail_server: MailServerSettings = MailServerSettings()
+    routes: list[Route] = msgspec.field(default_factory=list[Route])
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery: DeliverySettings
     sandbox: SandboxSettings
     smpp_server: SmppServerSettings = SmppServerSettings()
+    mail_server: MailServerSettings = MailServerSettings()
+    routes: tuple[Route, ...] = ()
     api_key: str | None = None
     database_url: str | None = None  # postgresql://…; None: SQLite in `data`
     bus_url: str | None = None  # nats://…; None: processes poll
@@ -99,6 +116,8 @@ def load(
         delivery=file.delivery,
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
+        mail_server=_mail_server(file.mail_server),
+        routes=_routes(file.routes),
         api_key=api_key,
         database_url=database_url,
         bus_url=bus_url,
@@ -140,6 +159,21 @@ def _smpp_server(given: SmppServerSettings) -> SmppServerSettings:
     return chosen
 
 
+def _mail_server(given: MailServerSettings) -> MailServerSettings:
+    """With TIDINGS_MAIL_LISTEN in place of `listen`."""
+    chosen = msgspec.structs.replace(given, listen=os.environ.get("TIDINGS_MAIL_LISTEN") or given.listen)
+    if chosen.listen:
+        _address(chosen.listen)
+    if (chosen.tls_cert is None) != (chosen.tls_key is None):
+        raise SettingsError("mail_server.tls_cert and mail_server.tls_key go together")
+    return chosen
+
+
+def mail_address(settings: MailServerSettings) -> tuple[str, int]:
+    """Host and port of `listen`."""
+    return _address(settings.listen)
+
+
 def _database_url(text: str | None) -> str | None:
     if text is not None and not text.startswith(("postgresql://", "postgres://")):
         raise SettingsError("TIDINGS_DATABASE_URL must start with postgresql://; without it SQLite is used")
@@ -176,10 +210,23 @@ def _providers(tables: list[dict[str, Any]]) -> tuple[ProviderSpec, ...]:
         name, kind = rest.pop("name", None), rest.pop("type", None)
         if not isinstance(name, str) or not name or not isinstance(kind, str) or "." not in kind:
             raise SettingsError(f'{where}: needs `name` and `type`, for example type = "sms.smpp"')
-        if name == "sandbox" or any(spec.name == name for spec in specs):
+        if name.partition("-")[0] == "sandbox" or any(spec.name == name for spec in specs):
             raise SettingsError(f"{where}: the name {name!r} is taken; choose another")
         specs.append(ProviderSpec(name=name, type=kind, config={k: _secret(where, k, v) for k, v in rest.items()}))
     return tuple(specs)
+
+
+def _routes(declared: list[Route]) -> tuple[Route, ...]:
+    seen: set[str] = set()
+    for n, route in enumerate(declared):
+        where = f"routes[{n}] ({route.name})"
+        found = problems(route)
+        if found:
+            raise SettingsError(f"{where}{found[0].pointer.replace('/', '.')}: {found[0].detail}")
+        if route.name in seen:
+            raise SettingsError(f"{where}: the name is taken; choose another")
+        seen.add(route.name)
+    return tuple(declared)
 
 
 def _secret(where: str, key: str, value: Any) -> Any:

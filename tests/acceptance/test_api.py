@@ -81,7 +81,7 @@ PLAIN_PROBLEMS = [
     ("PUT", "/v1/keys", {}, {}, 405),
     ("POST", "/v1/messages", b"to=1", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
     ("POST", "/v1/keys", b"{}", {"Content-Encoding": "gzip"}, 415),
-    ("POST", "/v1/messages", b"x" * 1_048_577, {}, 413),
+    ("POST", "/v1/messages", b"x" * 16_777_217, {}, 413),
     ("POST", "/v1/suppressions", b" " * 1_048_577, {}, 413),
     ("GET", "/v1/messages?limit=0", None, {}, 422),
     ("GET", "/v1/messages?limit=201", None, {}, 422),

@@ -16,9 +16,19 @@ import pytest
 from http_inside import Answer, Inside, inside
 
 #: Routes that need no key, on purpose.
-OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/errors", "/openapi.json", "/callbacks/{provider}"}
+OPEN = {
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/docs/errors",
+    "/openapi.json",
+    "/callbacks/{provider}",
+    "/v1/push/ack",
+}
 MARK = "only-for-the-owner"
 OWNERS_PHONE = "+15005550007"
+PREFIX = "+4915199"
 
 
 @dataclass
@@ -62,7 +72,10 @@ async def _furnish(house: House) -> None:
         "config": {"host": "127.0.0.1", "port": 9, "system_id": "x", "password": "x"},
     }
     made = await house.make("POST", "/v1/providers", provider, owner)
+    route = await house.make("POST", "/v1/routes", {"name": MARK, "targets": [{"provider": MARK}]}, owner)
     await house.make("POST", "/v1/suppressions", {"to": "+15005550199"}, owner)
+    verification = await house.make("POST", "/v1/verifications", {"to": OWNERS_PHONE, "reference": MARK}, owner)
+    await house.make("POST", "/v1/verifications/prefixes", {"prefix": PREFIX}, owner, 200)
     end_s = asyncio.get_running_loop().time() + 30
     while True:  # the reply and the first webhook deliveries come by themselves
         inbound = (await running.call("GET", "/v1/inbound", key=owner)).json["data"]
@@ -73,9 +86,11 @@ async def _furnish(house: House) -> None:
         await asyncio.sleep(0.02)
     house.ids = {
         "message_id": sent["id"], "inbound_id": inbound[0]["id"], "key_id": key["id"], "endpoint_id": hook["id"],
-        "delivery_id": deliveries[0]["id"], "provider_id": made["id"],
+        "delivery_id": deliveries[0]["id"], "provider_id": made["id"], "route_id": route["id"],
+        "verification_id": verification["id"], "prefix": PREFIX,
     }  # fmt: skip
     house.marks = [*house.ids.values(), MARK, OWNERS_PHONE, "+15005550199", key["project"]]
+    house.ids["number"] = "0"  # of an attachment: nothing to be known by
 
 
 async def _strangers(house: House) -> None:

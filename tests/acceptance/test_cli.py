@@ -219,3 +219,35 @@ def test_serve_says_that_the_port_is_taken(tidings: Run, tmp_path: Path) -> None
         done = tidings("serve", "--data", str(tmp_path / "d"), "--listen", f"127.0.0.1:{port}", TIDINGS_API_KEY="")
     assert done.returncode == 1
     assert "choose another with --listen" in done.stderr
+
+
+def test_verify(tidings: Run) -> None:
+    started = tidings("verify", "start", "+15005550611", "--brand", "ACME", "--digits", "8", "--locale", "de", "--json")
+    assert (started.returncode, started.stderr) == (0, "")
+    id = json.loads(started.stdout)["id"]
+    code = tidings("verify", "code", id).stdout.strip()
+    assert len(code) == 8
+    wrong = tidings("verify", "check", id, f"{(int(code) + 1) % 10**8:08}")
+    assert (wrong.returncode, wrong.stdout) == (1, "wrong  pending  4 attempts left\n")
+    soon = tidings("verify", "resend", id)
+    assert (soon.returncode, "resend_too_soon" in soon.stderr) == (1, True)
+    right = tidings("verify", "check", id, code)
+    assert (right.returncode, right.stdout) == (0, "right  approved\n")
+    shown = tidings("verify", "get", id)
+    assert shown.stdout.split()[:3] == [id, "approved", "sms"]
+    again = tidings("verify", "check", id, code)
+    assert (again.returncode, "already_approved" in again.stderr) == (1, True)
+    counts = json.loads(tidings("verify", "stats", "--json").stdout)["data"]
+    assert any(row["channel"] == "sms" and row["approved"] >= 1 for row in counts)
+    other = json.loads(tidings("verify", "start", "+15005550612", "--json").stdout)["id"]
+    assert "canceled" in tidings("verify", "cancel", other).stdout
+
+
+def test_verify_prefixes(tidings: Run) -> None:
+    assert tidings("verify", "allow", "+88899").stdout == "+88899 is allowed\n"
+    assert "+88899" in tidings("verify", "prefixes").stdout.split()
+    assert tidings("verify", "disallow", "+88899").stdout == "+88899 is guarded\n"
+    gone = tidings("verify", "disallow", "+88899")
+    assert (gone.returncode, "not_found" in gone.stderr) == (1, True)
+    bad = tidings("verify", "allow", "49")
+    assert (bad.returncode, "/prefix" in bad.stderr) == (1, True)

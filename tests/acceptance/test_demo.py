@@ -45,7 +45,7 @@ def test_once_all_of_it_happens() -> None:
     for kind in ("accepted", "sent", "delivered", "replied", "read"):
         assert re.search(rf"message\.{kind} .*verified after \d+ ms", text), kind
     assert re.search(r"reply: YES .*verified", text)
-    assert "3 messages (4 SMS parts)" in text
+    assert "8 messages over SMPP, SMTP and HTTP on four channels, 2 replies, a fallback, a failover" in text
     url = re.search(r"runs at (http://\S+)", text)
     assert url is not None
     assert not listens(url[1])

@@ -11,7 +11,7 @@ import pytest
 import smpp34
 
 from peers.carriers import NUMBER, RecordingSink, node_smsc, started, submission, until
-from tidings.channels.sms.pacing import Pacer
+from tidings.channels.pacing import Pacer
 from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartSent, PartUnknown
 from tidings.kit.clock import wall_ms
 

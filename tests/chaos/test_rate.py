@@ -25,7 +25,7 @@ SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
 #: The carrier's own clock readings are late by as much as its process waited for a processor.
 JITTER = 0.2
 UNPACED = """
-from tidings.channels.sms.pacing import Pacer
+from tidings.channels.pacing import Pacer
 Pacer.allow = lambda self, now: 1 << 30
 """
 

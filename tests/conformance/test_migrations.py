@@ -178,7 +178,7 @@ async def everything_is_readable(world: World) -> None:
     assert await store.providers.paused() == {"own"}
     # and the work goes on where it stood
     rows = await store.jobs.lease(ASK)
-    assert {row[1]: row[31] for row in rows} == {"msg_0": None, "msg_2": "att_2"}
+    assert {row[1]: row[34] for row in rows} == {"msg_0": None, "msg_2": "att_2"}
     assert await world.receive("r1", "+491")
     assert await store.attempts.acquire("p1", "n2", NOW) == 5
     await world.accept(world.message(id="msg_3"))

@@ -99,10 +99,10 @@ async def test_lease_takes_what_is_due_once(world: World) -> None:
     await world.accept(late, now, soon)
     rows = await world.lease()
     assert [row[1] for row in rows] == [soon.id, now.id]
-    tries, kind, before, open_attempt, provider, to_hash, rescues, strikes = rows[0][28:36]
+    tries, kind, before, open_attempt, provider, to_hash, rescues, strikes = rows[0][31:39]
     assert (tries, kind, before, open_attempt, provider, to_hash) == (0, "deliver", None, None, "", soon.to_hash)
     assert (rescues, strikes) == (0, 0)
-    assert len(rows[0]) == 36
+    assert len(rows[0]) == 39
     assert await world.leased_ids() == []
     assert await world.leased_ids(now_ms=NOW + 1) == [late.id]
 
@@ -114,7 +114,7 @@ async def test_a_dead_workers_jobs_come_due(world: World) -> None:
     begin = await world.begin(message, owner="dead")
     assert await world.lease(now_ms=NOW + MINUTE - 1) == []
     row = (await world.lease(now_ms=NOW + MINUTE, owner="w2"))[0]
-    assert row[28:33] == (1, "deliver", "dead", begin.attempt, "p1")
+    assert row[31:36] == (1, "deliver", "dead", begin.attempt, "p1")
     assert (await world.begun(message, owner="dead")).kind == "gone"
 
 
@@ -124,7 +124,7 @@ async def test_rescues_and_strikes_are_counted(world: World) -> None:
     await world.accept(message, other)
     await world.lease(owner="w1")
     again = await world.lease(now_ms=NOW + MINUTE, owner="w2")
-    assert [row[34:36] for row in again] == [(1, 0), (1, 0)]
+    assert [row[37:39] for row in again] == [(1, 0), (1, 0)]
     await world.store.jobs.strike(PROJECT, message.id)
     await world.store.jobs.strike(PROJECT, "msg_gone")
     await world.store.jobs.release(
@@ -133,7 +133,7 @@ async def test_rescues_and_strikes_are_counted(world: World) -> None:
             Release(PROJECT, other.id, "p1", NOW),
         ]
     )
-    rows = {row[1]: row[34:36] for row in await world.lease(now_ms=NOW + MINUTE, owner="w3")}
+    rows = {row[1]: row[37:39] for row in await world.lease(now_ms=NOW + MINUTE, owner="w3")}
     assert rows == {message.id: (1, 2), other.id: (1, 0)}, "what was given back needs no rescue"
 
 
@@ -401,7 +401,7 @@ async def test_settled_as_unknown(world: World) -> None:
     assert await world.status(message) == "sending"
     assert await world.log(message) == ["message.accepted", "attempt.unknown"]
     row = (await world.lease(now_ms=NOW + 900))[0]
-    assert row[28:33] == (1, "unknown", None, None, "p1")
+    assert row[31:36] == (1, "unknown", None, None, "p1")
     # the answer came late after all
     await world.settle(begin, "sent", refs=("r",))
     assert await world.status(message) == "sent"

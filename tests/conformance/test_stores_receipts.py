@@ -137,7 +137,7 @@ async def test_without_a_destination_only_one_candidate_will_do(world: World) ->
 async def test_read(world: World) -> None:
     message = await world.sent()
     for at in (NOW + 300, NOW + 400):
-        assert await world.receive("r1", state="sent", carrier_state="read", received_ms=at)
+        assert await world.receive("r1", state="sent", carrier_state="read", engagement="read", received_ms=at)
     found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
     assert (found.message.status, found.read_ms) == ("sent", NOW + 300)
     assert await world.log(message) == ["message.accepted", "message.sent", "message.read"]

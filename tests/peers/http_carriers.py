@@ -90,7 +90,7 @@ class HttpCarrier:
                 return web.Response(
                     status=status, headers=headers, text=answer if isinstance(answer, str) else json.dumps(answer)
                 )
-            if NEVER_ANSWERS in (body.decode() + request.query_string):
+            if NEVER_ANSWERS in (body.decode(errors="replace") + request.query_string):
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._never.wait()
             return self.accept(request, body)

@@ -67,10 +67,19 @@ Called = Taken | NotGenuine | Unreadable
 
 @runtime_checkable
 class CallbackTaker(Protocol):
-    """A provider that takes callbacks."""
+    """A provider that takes callbacks. With `callback_bytes`: longer ones than CALLBACK_BYTES, such as whole emails."""
 
     def callback(self, request: RawRequest) -> Called:
         """Verifies, then reads. Pure but for the clock; never raises."""
+        ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """A provider that has something to fetch for what it was told: media that a callback only names."""
+
+    async def complete(self, taken: Taken) -> Taken:
+        """Called after `callback`, before the commit. Returns within CALLBACK_COMPLETE_S, never raises."""
         ...
 
 

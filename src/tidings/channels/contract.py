@@ -1,12 +1,13 @@
 """What a provider is, to the delivery path. A provider never sees the store."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome, Submission
-from tidings.domain.message import Lane
+from tidings.domain.content import Content
+from tidings.domain.message import Lane, MessageError
 from tidings.protocols.gsm.segments import Segments
 
 LinkState = Literal["connecting", "up", "backoff", "auth_failed", "draining", "down"]
@@ -96,16 +97,39 @@ class Provider(Protocol):
         """How many parts may be handed over now in this lane: what can be written within ~50 ms. 0 while down."""
         ...
 
-    def plan(self, text: str) -> Segments:
-        """How this provider will encode and cut `text`. Pure. Raises the typed errors of `protocols.gsm`."""
-        ...
-
     def submit(self, batch: Sequence[Submission]) -> None:
         """Takes them at once and reports to the sink later. May be given somewhat more than `credit`."""
         ...
 
     def links(self) -> tuple[Link, ...]:
         """The state of every link."""
+        ...
+
+
+class TextPlanner(Protocol):
+    """Every provider of SMS."""
+
+    def plan(self, text: str) -> Segments:
+        """How this provider will encode and cut `text`. Pure. Raises the typed errors of `protocols.gsm`."""
+        ...
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Refuser.refuses` may want to know. Times are milliseconds since the Unix epoch.
+
+    `last_inbound_ms`: when this person last wrote to us through this provider; None: never, or the channel does not ask.
+    """
+
+    now_ms: int
+    last_inbound_ms: int | None = None
+
+
+@runtime_checkable
+class Refuser(Protocol):
+    """A provider that knows what its carrier forbids, or cannot do."""
+
+    def refuses(self, to: str, sender: str | None, content: Content, facts: Facts) -> MessageError | None:
+        """Why this may not be said now, before any attempt is stored; None if it may. Pure."""
         ...
 
 

@@ -14,11 +14,15 @@ _ENDS = {"delivered", "partially_delivered", "undelivered", "failed", "expired",
 
 
 def send(
-    to: Annotated[str, typer.Argument(help="The recipient, in E.164 form: +14155550123.")],
+    to: Annotated[str, typer.Argument(help="A number in E.164 form, an email address, or a device's token.")],
     text: Annotated[str | None, typer.Argument(help="The text; Liquid if --data is given.")] = None,
     sender: Annotated[str | None, typer.Option("--from", help="Number or name that it comes from.")] = None,
     lane: Annotated[str | None, typer.Option("--class", help="otp, transactional or marketing.")] = None,
-    channel: Annotated[str | None, typer.Option("--channel", help="sms, …; without it the server chooses.")] = None,
+    channel: Annotated[
+        str | None, typer.Option("--channel", help="sms, email, whatsapp or push; without it TO decides.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Of an email; the title of a push message.")] = None,
+    content: Annotated[str | None, typer.Option("--content", help="JSON object: what the channel takes.")] = None,
     template: Annotated[str | None, typer.Option("--template", help="Name of a template, instead of TEXT.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="JSON object for Liquid.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Your own name for it.")] = None,
@@ -32,7 +36,8 @@ def send(
     """Send one message. With --wait: exit 0 only if it was sent or delivered by then."""
     wanted = {
         "from": sender, "class": lane, "reference": reference, "valid_for_s": valid_for_s, "send_at": send_at,
-        "data": _object(data), "text": text, "template": template, "channel": channel,
+        "data": _object(data, "--data"), "text": text, "template": template, "channel": channel,
+        "content": _content(_object(content, "--content"), subject, channel),
     }  # fmt: skip
     body: dict[str, Any] = {"to": to} | {k: v for k, v in wanted.items() if v is not None}
     with client(url, key) as session:
@@ -73,10 +78,15 @@ def tail(
             return
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
+def _content(given: dict[str, Any] | None, subject: str | None, channel: str | None) -> dict[str, Any] | None:
+    """With the subject under the name that it has on the channel."""
+    return given if subject is None else {**(given or {}), "title" if channel == "push" else "subject": subject}
+
+
+def _object(text: str | None, option: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise Failure(f"--data must be a JSON object, such as {json.dumps({'name': 'Ada'})!r}: {error}") from error
+        raise Failure(f"{option} must be a JSON object, such as {json.dumps({'name': 'Ada'})!r}: {error}") from error

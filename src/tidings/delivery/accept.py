@@ -14,8 +14,8 @@ from tidings.domain.errors import (
     StoreError,
     StoreFull,
 )
-from tidings.domain.message import LANE_NUMBER, Message, Mode, Personal
-from tidings.domain.request import SendRequest, address_of, millis
+from tidings.domain.message import LANE_NUMBER, Chain, Fallback, Message, Mode, Personal, Step
+from tidings.domain.request import SendRequest, addresses, channels_of, content_for, millis, sender_for
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import ACCEPT_PENDING, LEASE_S
@@ -58,7 +58,11 @@ class Desk(Protocol):
     owner: str
 
     def hint(self, project: str, mode: Mode, channel: str) -> str | None:
-        """The provider that will carry it, '' if several may; None if there is none."""
+        """The only provider of a channel, '' if there are several; None if there is none."""
+        ...
+
+    def carrier(self, message: Message) -> str | None:
+        """The provider that carries it as things stand; None if there is none."""
         ...
 
     def reserve(self, provider: str, lane: int) -> bool:
@@ -134,17 +138,17 @@ class Acceptor:
             self._waiting -= len(rows)
 
     def _make(self, project: str, mode: Mode, want: Want, now_ms: int) -> "_Made | RequestError":
-        request = want.request
-        to = address_of(request)
-        assert to is not None, "the request was not checked"
-        problem = _template_problem(request)
+        problem = _template_problem(want.request)
         if problem is not None:
             return problem
-        provider = self._desk.hint(project, mode, "sms")
+        message = message_of(project, mode, want, now_ms)
+        provider = self._desk.carrier(message)
         if provider is None:
-            detail = "no live SMS provider is configured; declare one, or use a test key (tk_test_…)"
-            return InvalidRequest(detail, code="no_provider")
-        message = _message(project, mode, want, to, now_ms)
+            return _no_provider(message.mode, message.channel)
+        for channel in message.chain.channels[1:] if message.chain is not None else ():
+            if self._desk.hint(project, mode, channel) is None:
+                return _no_provider(mode, channel)
+        to = message.personal.to
         lane = LANE_NUMBER[message.lane]
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
         job = Job(message=message, to_hash=self._ring.lookup(to), provider=provider)
@@ -156,7 +160,9 @@ class Acceptor:
             self._ring.seal(encode_personal(message.personal), message.id), provider, new_id("evt"),
             self._desk.owner if handed else None, now_ms + LEASE_S * 1000 if handed else message.due_ms,
             want.idempotency.key_hash if want.idempotency else None,
-            want.idempotency.body_hash if want.idempotency else None, ready.begin if ready is not None else None,
+            want.idempotency.body_hash if want.idempotency else None,
+            None if message.chain is None else msgspec.json.encode(message.chain).decode(),
+            ready.begin if ready is not None else None,
         )  # fmt: skip
         return _Made(row, job, ready)
 
@@ -201,10 +207,20 @@ def _without_attempts(rows: list[NewMessage], error: Exception) -> list[NewMessa
 def _at_once(message: Message) -> bool:
     """Whether its first attempt may share its commit. A crash between the two makes the attempt unknown, though nothing was
     sent: a message that is not to be sent again then (`hold`) takes two commits."""
-    return message.on_unknown == "resend" and message.sequence is None
+    return message.on_unknown == "resend" and message.sequence is None and message.chain is None
+
+
+_NAMES = {"sms": "SMS", "email": "email", "whatsapp": "WhatsApp"}
+
+
+def _no_provider(mode: Mode, channel: str) -> InvalidRequest:
+    name = _NAMES.get(channel, channel)
+    detail = f"no {mode} {name} provider is configured; declare one, or use a test key (tk_test_…)"
+    return InvalidRequest(detail, code="no_provider")
 
 
 def _template_problem(request: SendRequest) -> InvalidRequest | None:
+    """Liquid that cannot be parsed, in `text`; that of `content` is only known with the data, see `stages.compose`."""
     if request.data is None or request.text is None:
         return None
     try:
@@ -219,17 +235,20 @@ def _json(tags: tuple[str, ...]) -> str | None:
     return msgspec.json.encode(tags).decode() if tags else None
 
 
-def _message(project: str, mode: Mode, want: Want, to: str, now_ms: int) -> Message:
+def message_of(project: str, mode: Mode, want: Want, now_ms: int) -> Message:
+    """The message that is wanted, on the first of its channels. The request was checked."""
     request = want.request
     due_ms = max(now_ms, millis(request.send_at) or 0)
     until_ms = millis(request.valid_until)
     if request.valid_for_s is not None:
         until_ms = due_ms + request.valid_for_s * 1000
+    channels = channels_of(request)
+    first, *rest = (_step(request, channel) for channel in channels)
     return Message(
         id=new_id("msg"),
         project=project,
         mode=mode,
-        channel="sms",
+        channel=first.channel,
         lane=request.lane,
         created_ms=now_ms,
         due_ms=due_ms,
@@ -241,12 +260,28 @@ def _message(project: str, mode: Mode, want: Want, to: str, now_ms: int) -> Mess
         reference=request.reference,
         tags=tuple(request.tags),
         retry_of=want.retry_of,
+        chain=_chain(request, channels) if rest else None,
         personal=Personal(
-            to=to,
-            sender=request.sender,
+            to=first.to,
+            each=first.each,
+            sender=first.sender,
             text=request.text,
-            content=request.content,
+            content=first.content,
             data=request.data,
             metadata=request.metadata,
+            steps=tuple(rest),
         ),
     )
+
+
+def _step(request: SendRequest, channel: str) -> Step:
+    to = addresses(request, channel)
+    return Step(
+        channel=channel, to=to[0], each=to if len(to) > 1 else (), sender=sender_for(request, channel),
+        content=content_for(request, channel),
+    )  # fmt: skip
+
+
+def _chain(request: SendRequest, channels: tuple[str, ...]) -> Chain:
+    fallback = request.fallback or Fallback()
+    return Chain(channels=channels, after_s=fallback.after_s, on=tuple(fallback.on))

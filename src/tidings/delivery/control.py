@@ -2,26 +2,35 @@
 
 from typing import Any
 
+import msgspec
+
+from tidings.channels.contract import Provider
 from tidings.delivery import stages
+from tidings.delivery.accept import Want, message_of
 from tidings.delivery.fleet import Fleet
+from tidings.delivery.gather import gather
+from tidings.delivery.job import Job
+from tidings.delivery.router import Router
+from tidings.domain.channel import CHANNELS
+from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
-from tidings.domain.message import Message, MessageError, Mode, Personal
-from tidings.domain.request import SendRequest, address_of, millis
+from tidings.domain.message import Message, MessageError, Mode
+from tidings.domain.request import Recipient, SendRequest
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, rfc3339
-from tidings.kit.ids import new_id
+from tidings.kit.ids import is_id, new_id
 from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Refuse, decide
-from tidings.routing.choose import candidates
+from tidings.routing.choose import Choice
 from tidings.store.store import Store
 
 
 class Control:
     """What a customer may do with a message beside sending it."""
 
-    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, now: Clock) -> None:
-        self._store, self._ring, self._fleet, self._now = store, ring, fleet, now
+    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, router: Router, now: Clock) -> None:
+        self._store, self._ring, self._fleet, self._router, self._now = store, ring, fleet, router, now
 
     async def get(self, project: str, message: str) -> StoredMessage:
         """The message. Raises NotFound."""
@@ -50,9 +59,13 @@ class Control:
         personal = found.message.personal
         if not personal.to:
             raise Conflict("the recipient's data was erased; the message cannot be sent again", code="erased")
+        sent = found.message
+        if sent.reference is not None and is_id(sent.reference, "ver"):
+            detail = f"the message has a one-time code; POST /v1/verifications/{sent.reference}/resend sends it again"
+            raise Conflict(detail, code="verification")
         request = SendRequest(
-            to=personal.to,
-            channel=found.message.channel,
+            to=Recipient(push=list(personal.each)) if personal.each else personal.to,
+            channel=sent.channel,
             sender=personal.sender,
             text=personal.text,
             content=personal.content,
@@ -68,43 +81,54 @@ class Control:
         return request, found.message.mode
 
     async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
-        """What would leave now: text, encoding, parts, decision and route. Sends nothing, stores nothing."""
+        """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing."""
         now_ms = self._now()
-        to = address_of(request) or ""
-        message = _message(project, mode, request, to, now_ms)
+        message = message_of(project, mode, Want(request), now_ms)
         text = stages.render_text(message)
         if isinstance(text, MessageError):
             raise InvalidRequest(text.detail, code=text.code)
-        names = candidates(self._fleet.candidates(), project, mode, "sms")
-        provider = self._fleet.planner(names[0]) if names else None
+        choice = self._router.choice(message)
+        provider = self._fleet.planner(choice.provider) if choice is not None else None
         answer: dict[str, Any] = {
-            "channel": "sms",
-            "to": to,
-            "from": request.sender,
+            "channel": message.channel,
+            "to": message.personal.to,
+            "from": message.personal.sender,
             "text": text,
             "as_of": rfc3339(now_ms),
         }
-        answer["route"] = {"provider": names[0], "alternatives": names[1:]} if names else None
-        answer["decision"] = await self._decision(message, to, now_ms)
+        answer["route"] = None if choice is None else _route_view(choice)
+        answer["decision"] = await self._decision(message, message.personal.to, now_ms)
         answer["estimated_cost"] = None
-        if provider is None:
-            return answer
-        try:
-            segments = stages.plan(message, text, provider)
-        except stages.PLAN_ERRORS as error:
-            raise InvalidRequest(str(error), code="unencodable") from error
-        answer["text"] = None if message.personal.text is None else segments.text
-        answer["encoding"] = segments.encoding
-        answer["parts"] = len(segments.parts)
-        answer["units"] = segments.units
-        answer["substitutions"] = [{"from": old, "to": new} for old, new in segments.substitutions]
+        if CHANNELS[message.channel].read is not None:
+            answer |= await self._preview_content(message, text, provider, now_ms)
+        elif provider is not None:
+            answer |= _preview_parts(message, text, provider)
+        if choice is not None and choice.provider in choice.costs:
+            answer["estimated_cost"] = round(choice.costs[choice.provider] * answer["parts"], 6)
         return answer
+
+    async def _preview_content(
+        self, message: Message, text: str, provider: Provider | None, now_ms: int
+    ) -> dict[str, Any]:
+        content = stages.compose(message, text, CHANNELS[message.channel])
+        if isinstance(content, MessageError):
+            raise InvalidRequest(content.detail, code=content.code)
+        shown: dict[str, Any] = {"text": text if message.personal.text is not None else None, "parts": 1}
+        shown["content"] = _shown(content)
+        if provider is None:
+            return shown
+        job = Job(message=message, to_hash=self._ring.lookup(message.personal.to))
+        known = (await gather(self._store, self._ring, provider, [job], now_ms))[message.id]
+        problem = stages.refused(message, content, provider, known.facts)
+        if problem is not None:
+            shown["decision"] = {"outcome": "refuse", "code": problem.code, "detail": problem.detail}
+        return shown
 
     async def _decision(self, message: Message, to: str, now_ms: int) -> dict[str, Any]:
         decision = decide(message, now_ms)
         if isinstance(decision, Refuse):
             return {"outcome": "refuse", "code": decision.code, "detail": decision.detail}
-        found = await self._store.suppressions.get(self._ring, message.project, "sms", self._ring.lookup(to))
+        found = await self._store.suppressions.get(self._ring, message.project, message.channel, self._ring.lookup(to))
         if found is not None:
             return {"outcome": "refuse", "code": "suppressed", "detail": "the recipient is on the suppression list"}
         if message.due_ms > now_ms:
@@ -112,10 +136,32 @@ class Control:
         return {"outcome": "allow"}
 
 
-def _message(project: str, mode: Mode, request: SendRequest, to: str, now_ms: int) -> Message:
-    due_ms = max(now_ms, millis(request.send_at) or 0)
-    personal = Personal(to=to, sender=request.sender, text=request.text, content=request.content, data=request.data)
-    return Message(
-        id="", project=project, mode=mode, channel="sms", lane=request.lane, created_ms=now_ms, due_ms=due_ms,
-        personal=personal, valid_until_ms=millis(request.valid_until),
-    )  # fmt: skip
+def _route_view(choice: Choice) -> dict[str, Any]:
+    return {
+        "name": choice.route or None,
+        "provider": choice.provider,
+        "alternatives": list(choice.others),
+        "cost_per_part": choice.costs.get(choice.provider),
+    }
+
+
+def _preview_parts(message: Message, text: str, provider: Provider) -> dict[str, Any]:
+    try:
+        segments = stages.plan(message, text, provider)
+    except stages.PLAN_ERRORS as error:
+        raise InvalidRequest(str(error), code="unencodable") from error
+    return {
+        "text": None if message.personal.text is None else segments.text,
+        "encoding": segments.encoding,
+        "parts": len(segments.parts),
+        "units": segments.units,
+        "substitutions": [{"from": old, "to": new} for old, new in segments.substitutions],
+    }
+
+
+def _shown(content: Content) -> dict[str, Any]:
+    """The content without the octets of its attachments."""
+    shown: dict[str, Any] = msgspec.to_builtins(content)
+    for file in shown.get("attachments", ()):
+        file.pop("data", None)
+    return shown

@@ -10,24 +10,24 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tidings.bus.contract import Bell, Bus
-from tidings.delivery.fleet import Fleet, Member
-from tidings.delivery.job import Job, Ready
+from tidings.delivery.fleet import Member
+from tidings.delivery.job import Job, Ready, leased
 from tidings.delivery.lane import Lane
 from tidings.delivery.pipeline import Pipeline
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
+from tidings.delivery.router import Router
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.settler import Settler
 from tidings.domain.attempt import Outcome, PartRetry, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, MessageError, Mode
+from tidings.domain.message import LANES, Message, MessageError, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
-from tidings.routing.choose import candidates
 from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
 
@@ -40,6 +40,28 @@ _GONE = MessageError(
 )
 
 
+class Observer(Protocol):
+    """Who wants to know how providers do that share their messages with others."""
+
+    def began(self, provider: str, attempt: str) -> None:
+        """An attempt is about to be handed to the provider."""
+        ...
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """What came of attempts."""
+        ...
+
+
+class Nobody:
+    """Implements `Observer`."""
+
+    def began(self, provider: str, attempt: str) -> None:
+        """See `Observer`."""
+
+    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
+        """See `Observer`."""
+
+
 class Dispatcher:
     """The worker of one node. Implements `accept.Desk`."""
 
@@ -48,12 +70,13 @@ class Dispatcher:
         store: Store,
         ring: KeyRing,
         bus: Bus,
-        fleet: Fleet,
+        router: Router,
         now: Clock,
         wait: UnknownWait,
         rng: random.Random,
     ) -> None:
-        self._store, self._ring, self._bus, self._fleet, self._now = store, ring, bus, fleet, now
+        self._store, self._ring, self._bus, self._router, self._now = store, ring, bus, router, now
+        self.observer: Observer = Nobody()
         self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
         self._lanes: dict[str, Lane] = {}
         self._flying: dict[str, tuple[Job, str]] = {}
@@ -61,9 +84,11 @@ class Dispatcher:
         # Message → its project, and its attempt once it has one: in hand from the lease until the settlement is stored.
         self._held: dict[str, tuple[str, str]] = {}
         self._quarantine = Quarantine(store, ring, now)
-        self._pipeline = Pipeline(store, now, self.node, self.owner, self._route, self._register, wait)
+        self._pipeline = Pipeline(
+            store, ring, now, self.node, self.owner, router.carrier, self._register, wait
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
-        self._settler = Settler(store, now, wait, rng, self._spawn, self._settled)
+        self._settler = Settler(store, ring, now, wait, rng, router, self._spawn, self._settled)
         self._draining = False
         self._living: list[asyncio.Task[None]] = []
 
@@ -122,14 +147,24 @@ class Dispatcher:
         """Attempts whose outcome is still to come."""
         return len(self._flying)
 
+    def oldest(self) -> dict[str, str]:
+        """The attempt of each provider that has waited longest for its outcome."""
+        found: dict[str, str] = {}
+        for attempt, (_, provider) in self._flying.items():
+            if found.setdefault(provider, attempt) == attempt and len(found) == len(self._lanes):
+                break
+        return found
+
     # -- accept.Desk
 
     def hint(self, project: str, mode: Mode, channel: str) -> str | None:
         """See `accept.Desk`."""
-        names = candidates(self._fleet.candidates(), project, mode, channel)
-        if not names:
-            return None
-        return names[0] if len(names) == 1 else ""
+        return self._router.some(project, mode, channel)
+
+    def carrier(self, message: Message) -> str | None:
+        """See `accept.Desk`."""
+        choice = self._router.choice(message)
+        return None if choice is None else choice.provider
 
     def reserve(self, provider: str, lane: int) -> bool:
         """See `accept.Desk`."""
@@ -201,6 +236,8 @@ class Dispatcher:
     def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
         """Outcomes of submissions; settled in the next commit."""
         state = self._lanes.get(provider)
+        if provider in self._router.rivals:
+            self.observer.outcomes(provider, batch)
         for outcome in batch:
             job = self._landed(outcome)
             if job is not None:
@@ -236,14 +273,11 @@ class Dispatcher:
         if not task.cancelled() and task.exception() is not None:
             _log.error("a delivery task failed", exc_info=task.exception())
 
-    def _route(self, job: Job) -> str | None:
-        message = job.message
-        names = candidates(self._fleet.candidates(), message.project, message.mode, message.channel)
-        return names[0] if names else None
-
     def _register(self, attempt: str, job: Job, provider: str) -> None:
         self._held[job.message.id] = (job.message.project, attempt)
         self._flying[attempt] = (job, provider)
+        if provider in self._router.rivals:
+            self.observer.began(provider, attempt)
 
     async def _give_back(self, provider: str, job: Job) -> None:
         message = job.message
@@ -313,20 +347,21 @@ class Dispatcher:
             # before the look: a wake while it runs must not be forgotten, nor that a provider has room again
             state.looking = True
             state.backlog[:] = [more and lane_room <= 0 for more, lane_room in zip(state.backlog, room, strict=True)]
-            leased = await self._store.jobs.lease(ask)
+            rows = await self._store.jobs.lease(ask)
         finally:
             state.pending -= most
             state.looking = False
-        if not leased:
+        if not rows:
             return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
         found = [0] * len(LANES)
-        for row in leased:
+        for row in rows:
             lane = int(row[4])
             found[lane] += 1
             state.after[lane] = row[0]
         for lane, count in enumerate(found):
             state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
-        self._take(state, [row for row in leased if row[1] not in self._held])  # a clock that jumped ends leases early
+        # A clock that jumped ends leases early. What another lane has just given back is still in its hand here, and free.
+        self._take(state, [row for row in rows if row[1] not in self._held or leased(row).owner is None])
         return any(state.backlog)
 
     def _take(self, state: Lane, rows: list[Row]) -> None:
@@ -395,7 +430,7 @@ class Dispatcher:
     def _pass_on(self, batch: list[Job]) -> None:
         """Rings for what was released to providers that other workers hold."""
         if not self._bus.alone:
-            for name in {self._route(job) or "" for job in batch} - self._lanes.keys():
+            for name in {self._router.carrier(job) or "" for job in batch} - self._lanes.keys():
                 self._bus.ring_others(_topic(name))
 
     async def _renew(self) -> None:

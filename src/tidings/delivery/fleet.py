@@ -1,10 +1,13 @@
 """The providers: all that are known, and those whose links are open in this process; each comes and goes while running."""
 
+from typing import Final
+
 import msgspec
 
 from tidings.channels import registry
 from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Provider, ProviderSpec, Sink
+from tidings.domain.errors import SettingsError
 from tidings.routing.choose import Candidate
 
 
@@ -19,6 +22,18 @@ class Member(msgspec.Struct, frozen=True):
     def sandbox(self) -> bool:
         """Whether it only ever carries the messages of test keys."""
         return self.spec.origin == "sandbox"
+
+
+_CAPABLE: Final = ("receipts", "reads", "media", "inbound")
+
+
+def _capabilities(kind: str) -> frozenset[str]:
+    """What a route may need and this type of provider can do."""
+    try:
+        declared = registry.find(kind).CAPABILITIES
+    except SettingsError:  # told where it is started
+        return frozenset()
+    return frozenset(name for name in _CAPABLE if getattr(declared, name))
 
 
 class Fleet:
@@ -36,8 +51,11 @@ class Fleet:
         """These are all that there are, paused ones too."""
         self._specs = {spec.name: spec for spec in specs}
         self._candidates = [
-            Candidate(s.name, s.type.split(".", 1)[0], s.project, s.origin == "sandbox", not s.paused) for s in specs
-        ]
+            Candidate(
+                s.name, s.type.split(".", 1)[0], s.project, s.origin == "sandbox", not s.paused, _capabilities(s.type)
+            )
+            for s in specs
+        ]  # fmt: skip
         for name in [name for name, member in self._resting.items() if self._specs.get(name) != member.spec]:
             del self._resting[name]
 

@@ -4,13 +4,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tidings.domain.content import Content
 from tidings.domain.message import Message
 from tidings.kit.secrets import KeyRing
 from tidings.protocols.gsm.segments import Segments
+from tidings.routing.choose import round_of
 from tidings.store.contract import Begin
 from tidings.store.sealed import stored
 
-_EXTRA = 28  # columns of a stored message come first
+_EXTRA = 31  # columns of a stored message come first
 
 
 class Leased(NamedTuple):
@@ -41,14 +43,25 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     open_attempt: str | None = None
     provider: str = ""
     strikes: int = 0  # see quarantine.py
+    tried: tuple[str, ...] = ()  # providers that had it on this channel, in the round of tries that runs
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A job with its content in the encoding of the chosen provider."""
+    """A job with what the chosen provider is to say: an SMS as `segments`, anything else as `content`.
+
+    `each`: the devices of a push message that has several.
+    """
 
     job: Job
-    segments: Segments
-    encoding: str
+    segments: Segments | None = None
+    encoding: str | None = None
+    content: Content | None = None
+    each: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> int:
+        """How many outcomes there will be."""
+        return len(self.segments.parts) if self.segments is not None else len(self.each) or 1
 
 
 class Ready(NamedTuple):
@@ -60,13 +73,15 @@ class Ready(NamedTuple):
 
 def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:
     """A Job from a leased row."""
-    tries, kind, _, open_attempt, provider, to_hash, _, strikes = row[_EXTRA : _EXTRA + 8]
+    tries, kind, _, open_attempt, provider, to_hash, _, strikes, attempted = row[_EXTRA : _EXTRA + 9]
+    message = stored(ring, row).message
     return Job(
-        message=stored(ring, row).message,
+        message=message,
         to_hash=to_hash or "",
-        tries=tries,
+        tries=tries - (message.chain.tries if message.chain is not None else 0),
         kind=kind,
         open_attempt=open_attempt,
         provider=provider,
         strikes=strikes,
+        tried=round_of(msgspec.json.decode(attempted)) if attempted else (),
     )

@@ -14,8 +14,10 @@ from tidings.bus.local import LocalBus
 from tidings.channels.callback import CallbackTaker
 from tidings.channels.contract import Link, ProviderSpec
 from tidings.delivery.accept import Acceptor
+from tidings.delivery.acks import Acks
 from tidings.delivery.control import Control
 from tidings.delivery.dispatch import Dispatcher
+from tidings.delivery.fallback import Fallback
 from tidings.delivery.fleet import Fleet
 from tidings.delivery.inquire import Inquiry
 from tidings.delivery.keeper import Duty, Keeper
@@ -24,13 +26,17 @@ from tidings.delivery.ownership import Keeping, Only, Owner
 from tidings.delivery.providers import ProviderAdmin
 from tidings.delivery.receive import Receiver
 from tidings.delivery.roster import TOPIC, Roster, Strays, forever
+from tidings.delivery.router import Router
+from tidings.delivery.routes import RouteAdmin
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.sweep import Sweeper
 from tidings.delivery.timekeeper import Timekeeper
+from tidings.delivery.watch import Watch
 from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome
 from tidings.kit.clock import Clock, SteadyClock, wall_ms
 from tidings.kit.limits import DRAIN_S, LINKS_S, OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
 from tidings.kit.secrets import KeyRing
+from tidings.routing.route import Route
 from tidings.store.store import Store
 
 DEFAULT_WAIT = UnknownWait(UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S)
@@ -64,32 +70,41 @@ class Node:
         self.store, self.ring, self.now = store, ring, now
         self.bus: Bus = bus or LocalBus()
         part = part or Part()
-        self.fleet = Fleet(self)
-        self.dispatcher = Dispatcher(store, ring, self.bus, self.fleet, now, wait, rng or random.Random())
+        self.fleet, self.router = Fleet(self), Router()
+        router = self.router
+        self.dispatcher = Dispatcher(store, ring, self.bus, router, now, wait, rng or random.Random())
         self.acceptor = Acceptor(store, ring, self.dispatcher, now)
-        self.control = Control(store, ring, self.fleet, now)
+        self.control = Control(store, ring, self.fleet, router, now)
         self.receiver = Receiver(store, ring)
-        roster = self._roster = Roster(store, ring, self.fleet, self.bus)
+        self.acks = Acks(store, ring, self.received)
+        self.watch = Watch(
+            store, self.fleet, router, self.dispatcher, now, lambda: self.bus.ring_others(TOPIC), time.monotonic
+        )  # fmt: skip
+        self.dispatcher.observer = self.watch
+        roster = self._roster = Roster(store, ring, self.fleet, self.bus, router, self.watch)
         self._strays = Strays(roster, time.monotonic)
         inquiry = Inquiry(store, self.fleet, self.received)
-        sweeper = Sweeper(store, self.receiver, inquiry, self.bus, now, self._strays)
+        fallback = Fallback(store, ring, self.dispatcher.hint, self.dispatcher.wake, now)
+        sweeper = Sweeper(store, self.receiver, inquiry, self.bus, now, self._strays, fallback, self.dispatcher.wake)
         self._keeper = Keeper(self.fleet, self.dispatcher, {"sweep": sweeper, **(duties or {})})
         self._owner = self._owner_of(part)
         self._links = LinkBoard(store.ownership, self.fleet, self.dispatcher.node, now)
         board = None if self.bus.alone else self._links
-        self.providers = ProviderAdmin(store, ring, self.fleet, roster, board, self._changed, now)
+        self.providers = ProviderAdmin(store, ring, self.fleet, roster, board, self._changed, self.watch.view, now)
+        self.routes = RouteAdmin(store, self.fleet, roster, router, self._rerouted, now)
         self._timekeeper = Timekeeper(store.clock, now) if isinstance(now, SteadyClock) else None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, specs: list[ProviderSpec]) -> None:
+    async def start(self, specs: list[ProviderSpec], routes: Sequence[Route] = ()) -> None:
         """Opens the links that are this process's own, begins to deliver. Raises SettingsError, StoreError."""
         if self._timekeeper is not None:
             await self._timekeeper.start()
             self._tasks.append(asyncio.create_task(self._timekeeper.run(), name="time"))
         await self.dispatcher.start()
-        await self._roster.start(specs)
+        await self._roster.start(specs, routes)
         if self._owner is not None:
             await self._owner.start()
+            self._tasks.append(asyncio.create_task(self.watch.run(), name="health"))
         if not self.bus.alone:
             self._tasks.append(asyncio.create_task(self._roster.follow(self._apply), name="providers"))
             if self._owner is not None:
@@ -137,6 +152,11 @@ class Node:
         await self._apply()
         self.bus.ring_others(TOPIC)
 
+    async def _rerouted(self) -> None:
+        """An operator changed a route in this process."""
+        await self._roster.reread()
+        self.bus.ring_others(TOPIC)
+
     async def _apply(self) -> None:
         self._strays.changed()
         await self._keeper.renew()
@@ -152,6 +172,8 @@ class Node:
 
     async def received(self, provider: str, receipts: Sequence[CarrierReceipt], inbound: Sequence[InboundPart]) -> None:
         """See `Sink`."""
+        if receipts and provider in self.router.rivals:
+            self.watch.receipts(provider, receipts)
         await self.receiver.received(self.fleet.project(provider), receipts, inbound)
         self.bus.ring("events")
 

@@ -8,17 +8,20 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from tidings.channels.contract import Provider
-from tidings.delivery import stages
+from tidings.delivery import acks, stages
+from tidings.delivery.gather import Gathered, gather
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared, Ready
 from tidings.delivery.quarantine import struck
 from tidings.delivery.settle import UnknownWait
 from tidings.domain.attempt import Submission
+from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
 from tidings.kit.limits import TRIES
+from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Defer, Refuse
 from tidings.store.contract import Begin, Begun, End, Release, Settlement
 from tidings.store.store import Store
@@ -33,40 +36,51 @@ class Pipeline:
     """Takes batches of leased jobs; each job ends submitted, released, ended, or untouched for the rescuer."""
 
     def __init__(
-        self, store: Store, now: Clock, node: str, owner: str, router: Router, register: Register, wait: UnknownWait
-    ) -> None:
-        self._wait = wait
+        self, store: Store, ring: KeyRing, now: Clock, node: str, owner: str, router: Router, register: Register,
+        wait: UnknownWait,
+    ) -> None:  # fmt: skip
+        self._wait, self._ring = wait, ring
         self._store, self._now, self._node, self._owner = store, now, node, owner
         self._router, self._register = router, register
 
     async def run(self, batch: Sequence[Job], provider: Provider, epoch: int) -> bool:
         """Runs the batch against the provider it was leased for. Says whether events were written."""
         now_ms = self._now()
+        known = await gather(self._store, self._ring, provider, batch, now_ms)
         ready: list[Prepared] = []
         ends: list[End] = []
         releases: list[Release] = []
         lost: list[Settlement] = []
+        left: list[Job] = []
         for job in batch:
             if job.open_attempt is not None:
                 lost.append(_lost(job, provider.name, job.open_attempt, now_ms, self._wait))
                 continue
-            step = self._safe_step(job, provider, now_ms)
+            step = self._safe_step(job, provider, now_ms, known.get(job.message.id))
             if isinstance(step, Prepared):
                 ready.append(step)
             elif isinstance(step, End):
                 ends.append(step)
+            elif step is None:
+                left.append(job)
             else:
                 releases.append(msgspec.structs.replace(step, owner=self._owner))
         await self._store.attempts.settle(lost)
         await self._store.jobs.end(ends)
         await self._store.jobs.release(releases)
+        if any(item.job.kind == "again" for item in ready):
+            ready = await self._unsuppressed(ready, left)
+        await self._leave(left)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
 
     def ready(self, job: Job, provider: Provider, epoch: int) -> Ready | None:
-        """The stages up to the attempt, for a message that is being accepted; None where they come to anything else."""
+        """The stages up to the attempt, for a message that is being accepted; None where they come to anything else, or
+        have to know more than the message."""
+        if CHANNELS[provider.capabilities.channel].read is not None:
+            return None
         try:
-            step = self._step(job, provider, job.message.created_ms)
+            step = self._step(job, provider, job.message.created_ms, None)
         except Exception:  # the ordinary way comes to it again, and says so
             return None
         if not isinstance(step, Prepared):
@@ -77,15 +91,17 @@ class Pipeline:
         """Hands over attempts that were stored when their messages were accepted, with their concatenation references."""
         for ready, _ in batch:
             self._register(ready.begin.attempt, ready.prepared.job, provider.name)
-        provider.submit([_submission(ready.prepared, ready.begin, concat_ref) for ready, concat_ref in batch])
+        provider.submit([_submission(self._ring, ready.prepared, ready.begin, ref) for ready, ref in batch])
 
-    def _safe_step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+    def _safe_step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None
+    ) -> Prepared | End | Release | None:  # fmt: skip
         try:
-            return self._step(job, provider, now_ms)
+            step = self._step(job, provider, now_ms, known)
         except Exception as error:  # whatever it was: its neighbours go on
-            return struck(job, error, now_ms)
+            step = struck(job, error, now_ms)
+        return step if job.kind != "again" else _again(step)
 
-    def _step(self, job: Job, provider: Provider, now_ms: int) -> Prepared | End | Release:
+    def _step(self, job: Job, provider: Provider, now_ms: int, known: Gathered | None) -> Prepared | End | Release:
         if job.kind == "unknown" and job.message.on_unknown == "hold":
             return _end(job, "failed", now_ms, _HELD)
         if job.kind == "unknown" and job.tries >= TRIES:  # a carrier that never answers must not send for ever
@@ -101,8 +117,10 @@ class Pipeline:
         chosen = self._router(job)
         if chosen != provider.name:
             return _waits(job, chosen or "", now_ms)
-        prepared = stages.prepare(job, text, provider)
-        return prepared if isinstance(prepared, Prepared) else _end(job, "failed", now_ms, prepared)
+        prepared = stages.prepare(job, text, provider, known)
+        if isinstance(prepared, Prepared):
+            return prepared
+        return _end(job, "suppressed" if prepared.code == "suppressed" else "failed", now_ms, prepared)
 
     async def _submit(self, ready: list[Prepared], provider: Provider, epoch: int) -> bool:
         if not ready:
@@ -113,12 +131,15 @@ class Pipeline:
         submissions: list[Submission] = []
         bad: list[End | Release] = []
         foreign: list[Release] = []
+        left: list[Job] = []
         for item, begin, answer in zip(ready, begins, begun, strict=True):
-            if isinstance(answer, Refused):
+            if isinstance(answer, Refused) and item.job.kind == "again":
+                left.append(item.job)
+            elif isinstance(answer, Refused):
                 bad.append(struck(item.job, answer.error, now_ms))
             elif isinstance(answer, Begun) and answer.kind == "ok":
                 self._register(begin.attempt, item.job, provider.name)
-                submissions.append(_submission(item, begin, answer.concat_ref))
+                submissions.append(_submission(self._ring, item, begin, answer.concat_ref))
             elif (
                 isinstance(answer, Begun) and answer.kind == "not_owner"
             ):  # the binds are another worker's by now: so is the job
@@ -127,10 +148,28 @@ class Pipeline:
             provider.submit(submissions)
         await self._store.jobs.end([step for step in bad if isinstance(step, End)])
         await self._store.jobs.release([*foreign, *(step for step in bad if isinstance(step, Release))])
+        await self._leave(left)
         away = next((answer for answer in begun if isinstance(answer, StoreError)), None)
         if away is not None:
             raise away  # those that did not begin go back to the queue
         return bool(bad) or any(isinstance(answer, Begun) and answer.kind == "suppressed" for answer in begun)
+
+    async def _unsuppressed(self, ready: list[Prepared], left: list[Job]) -> list[Prepared]:
+        """Without those that are sent already and whose recipient wants no more: a message that is sent stays so."""
+        kept: list[Prepared] = []
+        for item in ready:
+            message = item.job.message
+            asked = (message.project, message.channel, [item.job.to_hash])
+            if item.job.kind == "again" and await self._store.suppressions.among(*asked):
+                left.append(item.job)
+            else:
+                kept.append(item)
+        return kept
+
+    async def _leave(self, left: list[Job]) -> None:
+        """Nothing more is done for these: they are sent, and nobody else can carry them."""
+        keys = [(job.message.project, job.message.id, self._owner) for job in left]
+        await self._store.routes.give_up(keys)
 
     async def _probe(self) -> None:
         await self._store.probe(self._now())
@@ -142,9 +181,9 @@ class Pipeline:
         message = item.job.message
         attempt = new_id("att")
         return Begin(
-            message.project, message.id, attempt, provider, message.channel, len(item.segments.parts), self._node, epoch,
-            item.job.to_hash, message.personal.sender, int(attempt[-4:], 16), item.encoding, now_ms, self._owner,
-            new_id("evt"),
+            message.project, message.id, attempt, provider, message.channel, item.parts, self._node, epoch,
+            self._ring.lookup(item.each[0]) if item.each else item.job.to_hash, message.personal.sender,
+            int(attempt[-4:], 16), item.encoding, now_ms, self._owner, new_id("evt"),
         )  # fmt: skip
 
 
@@ -164,7 +203,7 @@ def _lost(job: Job, provider: str, attempt: str, now_ms: int, wait: UnknownWait)
     return Settlement(
         project=job.message.project, message=job.message.id, attempt=attempt, provider=job.provider or provider,
         to_hash=job.to_hash, kind="unknown", at_ms=now_ms, error=msgspec.json.encode(error).decode(),
-        due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"),
+        due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"), again=job.kind == "again",
     )  # fmt: skip
 
 
@@ -175,6 +214,14 @@ def _end(job: Job, status: str, now_ms: int, error: MessageError) -> End:
     )  # fmt: skip
 
 
+def _again(step: Prepared | End | Release) -> Prepared | Release | None:
+    """Of a job whose message is sent already: it ends nothing, and waits for nobody. None: it is left as it is."""
+    if isinstance(step, Release):
+        again = msgspec.structs.replace(step, kind="again", status=None, event=None)
+        return again if step.provider else None
+    return step if isinstance(step, Prepared) else None
+
+
 def _waits(job: Job, provider: str, now_ms: int) -> Release:
     """Routed elsewhere: back to the queue, with the provider's name on it."""
     return Release(
@@ -182,8 +229,15 @@ def _waits(job: Job, provider: str, now_ms: int) -> Release:
     )  # fmt: skip
 
 
-def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
+def _submission(ring: KeyRing, item: Prepared, begin: Begin, concat_ref: int) -> Submission:
     message = item.job.message
+    if item.segments is None:
+        return Submission(
+            attempt_id=begin.attempt, message_id=message.id, lane=message.lane, to=message.personal.to,
+            sender=message.personal.sender, valid_until_ms=message.valid_until_ms, user_ref=begin.user_ref,
+            channel=message.channel, content=acks.marked(ring, item.content, message.project, begin.attempt),
+            each=item.each, parts=(b"",) * item.parts, tries=item.job.tries,
+        )  # fmt: skip
     return Submission(
         attempt_id=begin.attempt,
         message_id=message.id,
@@ -196,4 +250,5 @@ def _submission(item: Prepared, begin: Begin, concat_ref: int) -> Submission:
         concat_ref=concat_ref,
         valid_until_ms=message.valid_until_ms,
         user_ref=begin.user_ref,
+        tries=item.job.tries,
     )

@@ -1,7 +1,7 @@
 """Providers declared over the API: stored sealed; made, paused, resumed and removed in every process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,8 +32,10 @@ class ProviderAdmin:
 
     def __init__(
         self, store: Store, ring: KeyRing, fleet: Fleet, roster: Roster, board: LinkBoard | None,
-        changed: Callable[[], Awaitable[None]], now: Clock,
+        changed: Callable[[], Awaitable[None]], health: Callable[[], Mapping[str, tuple[float, str]]], now: Clock,
     ) -> None:  # fmt: skip
+        """`health`: share and reason of those whose carrier is not well."""
+        self._health = health
         self._store, self._ring, self._fleet, self._roster, self._now = store, ring, fleet, roster, now
         self._board, self._changed = board, changed
         self._lock = asyncio.Lock()
@@ -103,7 +105,7 @@ class ProviderAdmin:
 
     def _view(self, spec: ProviderSpec, elsewhere: Sequence[Link]) -> dict[str, Any]:
         if spec.paused:
-            return _view(spec, "paused", [])
+            return self._whole(spec, "paused", [])
         member = self._fleet.member(spec.name)
         links = [*(member.provider.links() if member is not None else ()), *elsewhere]
         states = {link.state for link in links}
@@ -115,7 +117,11 @@ class ProviderAdmin:
              "last_error": link.last_error}
             for link in links
         ]  # fmt: skip
-        return _view(spec, status, shown)
+        return self._whole(spec, status, shown)
+
+    def _whole(self, spec: ProviderSpec, status: str, links: Views) -> dict[str, Any]:
+        share, reason = self._health().get(spec.name, (1.0, ""))
+        return _view(spec, status, links) | {"share": share, "degraded": reason or None}
 
 
 _WHERE = {"config": "tidings.toml", "sandbox": "the server (the built-in sandbox)"}

@@ -59,6 +59,9 @@ class Receiver:
             submit_at_ms=item.submit_at_ms,
             received_ms=item.received_ms,
             event=new_id("evt"),
+            engagement=item.engagement or ("read" if item.carrier_state == "read" else None),
+            suppress=item.suppress,
+            error=None if item.error is None else msgspec.json.encode(item.error).decode(),
         )
 
     def _part(self, part: InboundPart) -> InboundPartRow:
@@ -82,7 +85,10 @@ class Receiver:
 
     def _whole(self, project: str, part: InboundPart) -> InboundRow:
         dedup = digest(f"{part.provider}|{part.dedup}") if part.dedup else new_id("ddp")
-        return self._row(project, part.provider, _personal(part), part.received_ms, 1, 0, dedup=dedup, word=part.word)
+        row = self._row(project, part.provider, _personal(part), part.received_ms, 1, 0, dedup=dedup, word=part.word)
+        if part.channel == "sms" and not part.answers:
+            return row
+        return msgspec.structs.replace(row, channel=part.channel, answers=part.answers)
 
     def _row(
         self, project: str, provider: str, what: Personal, received_ms: int, parts: int, missing: int, *,
@@ -110,6 +116,9 @@ class Receiver:
 
 
 def _personal(part: InboundPart) -> Personal:
+    if part.content is not None:
+        content = msgspec.to_builtins(part.content)
+        return Personal(to=part.to, sender=part.sender, text=part.text or None, content=content or None)
     if part.data is None:
         return Personal(to=part.to, sender=part.sender, text=part.text)
     destination, source = part.ports or (None, None)

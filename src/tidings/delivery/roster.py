@@ -14,9 +14,14 @@ from tidings.bus.contract import Bus
 from tidings.channels import registry
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.fleet import Fleet
+from tidings.delivery.router import Router
+from tidings.delivery.watch import Watch
 from tidings.domain.errors import StoreError
 from tidings.kit.limits import ROSTER_S
 from tidings.kit.secrets import KeyRing
+from tidings.routing.match import Placed
+from tidings.routing.route import Route
+from tidings.store.chain import NOBODY
 from tidings.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -26,16 +31,20 @@ TOPIC: Final = "providers"
 class Roster:
     """Keeps the fleet's list as the settings and the store have it."""
 
-    def __init__(self, store: Store, ring: KeyRing, fleet: Fleet, bus: Bus) -> None:
+    def __init__(
+        self, store: Store, ring: KeyRing, fleet: Fleet, bus: Bus, router: Router, watch: Watch
+    ) -> None:  # fmt: skip
         self._store, self._ring, self._fleet, self._bus = store, ring, fleet, bus
+        self._router, self._watch = router, watch
         self._declared: Sequence[ProviderSpec] = ()
+        self._routes: Sequence[Route] = ()
 
-    async def start(self, declared: Sequence[ProviderSpec]) -> None:
+    async def start(self, declared: Sequence[ProviderSpec], routes: Sequence[Route] = ()) -> None:
         """Reads them. Raises SettingsError for a bad configuration, StoreError."""
         if not self._bus.alone:
             for spec in declared:
                 registry.check(spec)
-        self._declared = declared
+        self._declared, self._routes = declared, routes
         await self.refresh()
 
     async def refresh(self) -> bool:
@@ -48,7 +57,18 @@ class Roster:
             specs.append(msgspec.structs.replace(spec, paused=paused, generation=generation))
         changed = specs != self._fleet.specs()
         self._fleet.know(specs)
+        self._watch.know(await self._store.routes.health())
+        await self.reread()
         return changed
+
+    async def reread(self) -> None:
+        """Reads the routes again. Raises StoreError."""
+        stored = [Placed(row.project, _route(row.route)) for row in await self._store.routes.load()]
+        self._router.know(self._fleet.candidates(), [*(Placed("", route) for route in self._routes), *stored])
+
+    def routes(self) -> Sequence[Route]:
+        """Those of the settings."""
+        return self._routes
 
     async def follow(self, told: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled: looks when rung and every ROSTER_S, and calls `told` where something has changed."""
@@ -71,12 +91,15 @@ class Roster:
 
     async def reroute(self) -> int:
         """Jobs that wait for a provider that is no more wait for any; how many there were. Raises StoreError."""
-        return await self._store.providers.reroute([spec.name for spec in self._fleet.specs()])
+        return await self._store.providers.reroute([NOBODY, *(spec.name for spec in self._fleet.specs())])
 
     def _spec(self, row: tuple[str, str, str, str, str, str]) -> ProviderSpec:
         project, provider, name, kind, key_id, sealed = row
         config = msgspec.json.decode(self._ring.unseal(sealed, provider, key_id), type=dict[str, Any])
         return ProviderSpec(name=name, type=kind, config=config, origin="api", project=project, id=provider)
+
+
+_route = msgspec.json.Decoder(Route).decode
 
 
 class Strays:

@@ -10,10 +10,13 @@ import msgspec
 
 from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job
+from tidings.delivery.router import Router
 from tidings.delivery.settle import UnknownWait, plainly, settle
-from tidings.domain.attempt import Outcome, PartSent, PartUnknown
+from tidings.delivery.suppress import suppressions_of
+from tidings.domain.attempt import Outcome, PartRefused, PartSent, PartUnknown
 from tidings.domain.errors import StoreError
 from tidings.kit.clock import Clock
+from tidings.kit.secrets import KeyRing
 from tidings.store.contract import Settlement
 from tidings.store.store import Store
 
@@ -27,15 +30,17 @@ class Settler:
     def __init__(
         self,
         store: Store,
+        ring: KeyRing,
         now: Clock,
         wait: UnknownWait,
         rng: random.Random,
+        router: Router,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         settled: Callable[[list[Settlement]], None],
     ) -> None:
         """`spawn` starts the task; `settled` is told what is stored now."""
-        self._store, self._now, self._wait, self._rng = store, now, wait, rng
-        self._spawn, self._settled = spawn, settled
+        self._store, self._ring, self._now, self._wait, self._rng = store, ring, now, wait, rng
+        self._router, self._spawn, self._settled = router, spawn, settled
         self._waiting: list[Settlement] = []
         self._writing = False
 
@@ -51,7 +56,10 @@ class Settler:
 
     def _settlement(self, job: Job, provider: str, outcome: Outcome) -> Settlement:
         try:
-            return settle(job, provider, outcome, self._wait, self._rng)
+            made = settle(job, provider, outcome, self._wait, self._rng, self._router)
+            if not any(isinstance(part, PartRefused) and part.suppress for part in outcome.parts):
+                return made
+            return msgspec.structs.replace(made, suppressions=suppressions_of(job, outcome, self._ring))
         except Exception:  # whatever the carrier said: what it took is taken, of the rest nobody knows
             _log.exception("an outcome cannot be read", extra={"message_id": job.message.id})
             parts = tuple(p if isinstance(p, PartSent) else PartUnknown("internal_error") for p in outcome.parts)

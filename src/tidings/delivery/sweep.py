@@ -1,12 +1,15 @@
-"""Sweeps: what comes due by itself. Messages past their validity, parts whose siblings never came, overdue receipts."""
+"""Sweeps: what comes due by itself. Messages past their validity or due on their next channel, parts whose siblings never
+came, overdue receipts."""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 import msgspec
 
 from tidings.bus.contract import Bus
+from tidings.delivery.fallback import Fallback
 from tidings.delivery.inquire import Inquiry
 from tidings.delivery.receive import Receiver
 from tidings.delivery.roster import Strays
@@ -14,7 +17,7 @@ from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import EXPIRE_BATCH, INBOUND_PARTS_WAIT_S, RECEIPT_OVERDUE_S, SWEEP_S
+from tidings.kit.limits import EXPIRE_BATCH, FALLBACK_BATCH, INBOUND_PARTS_WAIT_S, RECEIPT_OVERDUE_S, SWEEP_S
 from tidings.store.contract import End
 from tidings.store.store import Store
 
@@ -28,9 +31,12 @@ class Sweeper:
     """One task, a duty of one process; each turn is a few cheap reads, and writes only where something is due."""
 
     def __init__(
-        self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock, strays: Strays
+        self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock, strays: Strays,
+        fallback: Fallback, wake: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self._inquiry, self._strays = inquiry, strays
+        """`wake`: told that there are jobs for any provider."""
+        self._wake = wake
+        self._inquiry, self._strays, self._fallback = inquiry, strays, fallback
         self._task: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[int] | None = None
         self._store, self._receiver, self._bus, self._now = store, receiver, bus, now
@@ -69,6 +75,7 @@ class Sweeper:
             for project, message in due
         ]
         expired = await self._store.jobs.expire(ends)
+        gone_on = await self._fallback.turn()
         flushed = await self._receiver.flush_stale(now_ms - INBOUND_PARTS_WAIT_S * 1000)
         before_ms = now_ms - RECEIPT_OVERDUE_S * 1000
         late = await self._store.overdue.find(before_ms, now_ms)
@@ -77,10 +84,13 @@ class Sweeper:
         if late.messages and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._inquiry.ask(late.messages), name="ask for overdue receipts")
             self._asking.add_done_callback(_asked)
-        if any(expired) or flushed or late.messages:
+        again = await self._store.routes.overdue(now_ms, EXPIRE_BATCH)
+        if again:
+            self._wake("")
+        if any(expired) or gone_on or flushed or late.messages or again:
             self._bus.ring("events")
         await self._strays.turn()
-        return len(due) == EXPIRE_BATCH
+        return len(due) == EXPIRE_BATCH or gone_on == FALLBACK_BATCH
 
 
 def _asked(task: asyncio.Task[int]) -> None:

@@ -1,10 +1,12 @@
-"""A server of the demo's own: another process, in a directory of its own, with a test key."""
+"""A server of the demo's own: another process, in a directory of its own, with a live key, and two carriers beside it."""
 
 import asyncio
 import os
 import secrets
 import sys
 from pathlib import Path
+
+from tidings.demo.carriers import Carriers
 
 _CONFIG = "[webhooks]\nallow_private = true  # the demo's receiver listens on this machine\n"
 _START_S = 20
@@ -15,7 +17,8 @@ class DemoServer:
     """`start` returns the URL; `stop` sends SIGTERM and waits for the drain."""
 
     def __init__(self, folder: Path, listen: str, data: Path | None = None) -> None:
-        self.key = "tk_test_" + secrets.token_hex(16)
+        self.key = "tk_live_" + secrets.token_hex(16)
+        self.carriers = Carriers()
         self._folder, self._listen, self._data = folder, listen, data or folder / "data"
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
@@ -23,7 +26,8 @@ class DemoServer:
     async def start(self) -> str:
         """The URL, once the server says that it is ready. Raises RuntimeError with its words if it does not."""
         config = self._folder / "tidings.toml"
-        config.write_text(_CONFIG)
+        await self.carriers.start()
+        config.write_text(_CONFIG + self.carriers.config)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tidings.cli", "serve", "--data", str(self._data), "--listen", self._listen,
             "--config", str(config), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
@@ -56,6 +60,7 @@ class DemoServer:
                 await self._process.wait()
         if self._drain is not None:
             await self._drain
+        await self.carriers.stop()
 
 
 async def _drop(said: asyncio.StreamReader) -> None:

@@ -1,6 +1,7 @@
-"""`tidings demo`: three real messages through a real protocol, shown live, checked to the last event."""
+"""`tidings demo`: real messages on every channel through the real protocols, shown live, checked to the last event."""
 
 import asyncio
+import contextlib
 import signal
 import tempfile
 import time
@@ -39,6 +40,9 @@ class Act:
             gaps.append(f"status is {self.message.status}, not delivered")
         if self.message.parts != self.scene.parts:
             gaps.append(f"{self.message.parts} part(s), not {self.scene.parts}")
+        tried = tuple((attempt.provider, attempt.status) for attempt in self.message.attempts)
+        if self.scene.attempts is not None and tried != self.scene.attempts:
+            gaps.append(f"attempts {tried}, not {self.scene.attempts}")
         if self.scene.answer is not None:
             reply = receiver.reply_to(self.message.id)
             if reply is None or reply.event.data.get("text") != self.scene.answer:
@@ -75,9 +79,9 @@ async def _run(console: Console, once: bool, listen: str, data: Path | None) -> 
             url = await server.start()
             hook = await receiver.start()
             console.print(f"[bold]Tidings[/bold] runs at {url}", highlight=False)
-            code = await _play(console, url, server.key, hook, receiver)
+            test_key, code = await _play(console, url, server.key, hook, receiver)
             if not once:
-                _invite(console, url, server.key)
+                _invite(console, url, test_key)
                 await asyncio.Event().wait()
         except asyncio.CancelledError:
             if code is None:
@@ -88,23 +92,35 @@ async def _run(console: Console, once: bool, listen: str, data: Path | None) -> 
         return code
 
 
-async def _play(console: Console, url: str, key: str, hook: str, receiver: Receiver) -> int:
+async def _play(console: Console, url: str, key: str, hook: str, receiver: Receiver) -> tuple[str, int]:
     acts = [Act(scene) for scene in SCENES]
-    async with AsyncTidings(key, url) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AsyncTidings(key, url))
+        test_key = (await client.keys.create(name="demo", scopes=["*"], mode="test")).key or ""
+        sandbox = await stack.enter_async_context(AsyncTidings(test_key, url))
         endpoint = await client.webhooks.create(url=hook, description="tidings demo")
         receiver.secret = endpoint.secret or ""
         end_s = time.monotonic() + _DEADLINE_S
         live = Live(_picture(acts, receiver), console=console, refresh_per_second=10, vertical_overflow="visible")
         with live:
             for act in acts:
-                act.message = await client.messages.send(**act.scene.request)
+                act.message = await (client if act.scene.live else sandbox).messages.send(**act.scene.request)
             while time.monotonic() < end_s:
                 await _look(client, acts)
                 live.update(_picture(acts, receiver))
                 if not any(act.missing(receiver) for act in acts):
                     break
                 await asyncio.sleep(_TICK_S)
-    return _verdict(console, acts, receiver)
+        verified = await _verify(sandbox)
+    return test_key, _verdict(console, acts, receiver, verified)
+
+
+async def _verify(client: AsyncTidings) -> float | None:
+    """A one-time code, sent and read back: milliseconds from the request to the right answer; None if it was not right."""
+    started_s = time.monotonic()
+    verification = await client.verifications.start(to="+15005550001", brand="ACME")
+    found = await client.verifications.check(verification.id, await client.verifications.sandbox_code(verification.id))
+    return (time.monotonic() - started_s) * 1000 if found.valid else None
 
 
 async def _look(client: AsyncTidings, acts: list[Act]) -> None:
@@ -120,7 +136,7 @@ def _picture(acts: list[Act], receiver: Receiver) -> Table:
     table.add_column("at (UTC)", min_width=12)
     table.add_column("webhook", min_width=24)
     for act in acts:
-        table.add_row(f"[bold]{escape(act.scene.title)}[/bold]", f"[dim]{escape(act.scene.request['to'])}[/dim]", "")
+        table.add_row(f"[bold]{escape(act.scene.title)}[/bold]", f"[dim]{escape(_whom(act.scene))}[/dim]", "")
         called = receiver.of(act.message.id) if act.message is not None else {}
         for event in act.timeline:
             table.add_row(f"  {event.type}", f"{event.timestamp:%H:%M:%S.%f}"[:12], _mark(called.get(event.type)))
@@ -133,12 +149,23 @@ def _picture(acts: list[Act], receiver: Receiver) -> Table:
     return table
 
 
+def _whom(scene: Scene) -> str:
+    to = scene.request["to"]
+    return to if isinstance(to, str) else ", ".join(str(one) for value in to.values() for one in _listed(value))
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
 def _mark(call: VerifiedCall | None) -> str:
     return "[dim]…[/dim]" if call is None else f"[green]verified[/green] after {call.latency_ms:.0f} ms"
 
 
-def _verdict(console: Console, acts: list[Act], receiver: Receiver) -> int:
+def _verdict(console: Console, acts: list[Act], receiver: Receiver, verified_ms: float | None) -> int:
     gaps = [f"{act.scene.title}: {gap}" for act in acts for gap in act.missing(receiver)]
+    if verified_ms is None:
+        gaps.append("Verification: the right code was not taken")
     if receiver.refused:
         gaps.append(f"{receiver.refused} webhook call(s) with a signature that does not verify")
     if gaps:
@@ -147,10 +174,10 @@ def _verdict(console: Console, acts: list[Act], receiver: Receiver) -> int:
         return 1
     if not console.is_terminal:
         console.print()  # rich ends a picture without a line feed where nobody watches
-    parts = sum(act.scene.parts for act in acts)
+    answers = sum(act.scene.answer is not None for act in acts)
     console.print(
-        f"[green]All of it happened:[/green] {len(acts)} messages ({parts} SMS parts) over SMPP, a receipt for each "
-        f"part, one reply, {len(receiver.calls)} webhook calls verified.",
+        f"[green]All of it happened:[/green] {len(acts)} messages over SMPP, SMTP and HTTP on four channels, {answers} replies, "
+        f"a fallback, a failover, a code verified in {verified_ms:.0f} ms, {len(receiver.calls)} webhook calls verified.",
         highlight=False,
     )
     return 0

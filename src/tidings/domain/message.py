@@ -30,6 +30,31 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     on: list[Literal["failed", "not_delivered", "not_read"]] = msgspec.field(default_factory=lambda: ["failed"])
 
 
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """The channels of a message that has several, in the order in which they are tried, and which one is tried now."""
+
+    channels: tuple[str, ...]
+    after_s: int
+    on: tuple[str, ...]  # of Fallback.on
+    step: int = 0
+    tries: int = 0  # attempts of the channels before
+
+    @property
+    def last(self) -> bool:
+        """Whether no channel is left."""
+        return self.step + 1 >= len(self.channels)
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A channel that is still to be tried: the person's address on it, and what is said there."""
+
+    channel: str
+    to: str
+    each: tuple[str, ...] = ()
+    sender: str | None = None
+    content: dict[str, Any] | None = None
+
+
 class Personal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What may name a person: kept sealed, apart from the message, and deleted at erasure."""
 
@@ -39,6 +64,8 @@ class Personal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content: dict[str, Any] | None = None
     data: dict[str, Any] | None = None  # not None: `text` is Liquid
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    each: tuple[str, ...] = ()  # a push message for several devices: their tokens, `to` is the first
+    steps: tuple[Step, ...] = ()  # the channels that follow
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,3 +88,4 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
     tags: tuple[str, ...] = ()
     retry_of: str | None = None
+    chain: Chain | None = None  # None: one channel

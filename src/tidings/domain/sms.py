@@ -1,10 +1,15 @@
 """What an SMS can be besides plain text: the `content` of a request whose channel is `sms`."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tidings.domain.errors import FieldError
+from tidings.domain.phone import phone_problem
+
+#: Fields of `content` whose strings are Liquid, and those of them that are HTML: an SMS has only its `text`.
+LIQUID: Final = frozenset[str]()
+HTML: Final = frozenset[str]()
 
 #: 255 parts with ports and an 8-bit reference: what fits is for the provider to say, this only bounds the work.
 DATA_OCTETS = 255 * 128
@@ -30,6 +35,27 @@ class SmsContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def octets(self) -> bytes:
         """`data` decoded; empty without it."""
         return bytes.fromhex(self.data or "")
+
+
+def address_problem(text: str) -> str | None:
+    """What is wrong with a person's number; None if it is good."""
+    return phone_problem(text)
+
+
+def sender_problem(text: str) -> str | None:
+    """What is wrong with `from`; None if it is good."""
+    number = len(text) <= 20 and text.lstrip("+").isdigit()
+    if number or (len(text) <= 11 and text.isascii() and text.isprintable()):
+        return None
+    return "must be a number, or at most 11 ASCII characters (alphanumeric sender)"
+
+
+def problems(content: dict[str, Any] | None, text: str | None) -> list[FieldError]:
+    """Everything that is wrong with what an SMS shall say."""
+    found = sms_problems(content, text) if content is not None else []
+    if text is None and not found and not (content and "data" in content):
+        found.append(FieldError(pointer="/text", code="required", detail="an SMS needs `text`"))
+    return found
 
 
 def read_sms(raw: dict[str, Any]) -> SmsContent:

@@ -22,6 +22,7 @@ class StoredAttempt(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None
     error: dict[str, Any] | None
     cost: float | None = None
+    channel: str = "sms"
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,8 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     read_ms: int | None = None
     replied_ms: int | None = None
     unsubscribed_ms: int | None = None
+    clicked_ms: int | None = None
+    complained_ms: int | None = None
 
 
 def message_view(stored: StoredMessage) -> dict[str, Any]:
@@ -48,10 +51,14 @@ def message_view(stored: StoredMessage) -> dict[str, Any]:
         "project": message.project,
         "mode": message.mode,
         "channel": message.channel,
+        "channels": list(message.chain.channels) if message.chain is not None else [message.channel],
+        "fallback": {"after_s": message.chain.after_s, "on": list(message.chain.on)}
+        if message.chain is not None
+        else None,
         "to": personal.to,
         "from": personal.sender,
         "text": personal.text,
-        "content": personal.content,
+        "content": without_data(personal.content),
         "template": message.template,
         "class": message.lane,
         "status": message.status,
@@ -73,10 +80,20 @@ def message_view(stored: StoredMessage) -> dict[str, Any]:
         "ended_at": rfc3339(stored.ended_ms),
         "engagement": {
             "read_at": rfc3339(stored.read_ms),
+            "clicked_at": rfc3339(stored.clicked_ms),
             "replied_at": rfc3339(stored.replied_ms),
             "unsubscribed_at": rfc3339(stored.unsubscribed_ms),
+            "complained_at": rfc3339(stored.complained_ms),
         },
     }
+
+
+def without_data(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A content without the octets of its attachments: they are asked for one by one."""
+    if content is None or not content.get("attachments"):
+        return content
+    files = [{key: value for key, value in file.items() if key != "data"} for file in content["attachments"]]
+    return content | {"attachments": files}
 
 
 def attempt_view(attempt: StoredAttempt) -> dict[str, Any]:
@@ -84,6 +101,7 @@ def attempt_view(attempt: StoredAttempt) -> dict[str, Any]:
     return {
         "id": attempt.id,
         "n": attempt.n,
+        "channel": attempt.channel,
         "provider": attempt.provider,
         "status": attempt.status,
         "parts": attempt.parts,

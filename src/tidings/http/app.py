@@ -20,11 +20,25 @@ from tidings.http.problem import problem_of
 from tidings.http.route import header_of, spec_of
 from tidings.http.services import Services
 from tidings.http.twilio import routes as twilio
-from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, webhooks
+from tidings.http.v1 import (
+    errands,
+    events,
+    inbound,
+    keys,
+    messages,
+    providers,
+    push,
+    receipts,
+    routes,
+    suppressions,
+    verifications,
+    webhooks,
+)
 
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
-    providers.router, keys.router, webhooks.router, callbacks.router, twilio.router,
+    providers.router, errands.router, routes.router, keys.router, webhooks.router, verifications.router, push.router,
+    callbacks.router, twilio.router,
 ]  # fmt: skip
 
 
@@ -66,12 +80,12 @@ class Server:
         state = State(
             {
                 "services": services, "api_keys": self.keys, "meter": self.meter, "load": load, "openapi": None,
-                "failures": failures, "clients": events.Clients(), "closing": self.closing,
+                "failures": failures, "clients": events.Clients(), "closing": self.closing, "ack_gate": push.Gate(),
             }
         )  # fmt: skip
         self._services = services
         self.litestar = Litestar(
-            route_handlers=[health.router] if health_only else ROUTERS, guards=[guard],
+            route_handlers=[health.router, callbacks.router, push.router] if health_only else ROUTERS, guards=[guard],
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
         hot = not health_only and not access_log
@@ -88,5 +102,6 @@ class Server:
 
 
 def create_app(services: Services, *, access_log: bool = False, health_only: bool = False) -> Server:
-    """The ASGI application over these services. `health_only`: a worker's, which has no customers."""
+    """The ASGI application over these services. `health_only`: a worker's, which has no customers; its own
+    simulators may call it."""
     return Server(services, access_log=access_log, health_only=health_only)

@@ -30,10 +30,14 @@ SCOPES: Final[dict[str, str]] = {
     "webhooks:write": "Change webhook endpoints, rotate secrets, replay deliveries",
     "providers:read": "Read providers and the state of their links",
     "providers:write": "Declare, pause, resume and remove providers",
+    "routes:read": "Read routes",
+    "routes:write": "Make, change and remove routes",
     "keys:read": "Read keys (never the secret part)",
     "keys:write": "Make and revoke keys that may do no more than the key that makes them",
     "projects:read": "Read projects",
     "projects:write": 'Make projects (needs a live "*" key of the first project)',
+    "verify": "Start, check, resend, cancel and read verifications",
+    "verify:prefixes": "Allow numbers past the guard against SMS pumping",
     "metrics:read": "Read `/metrics` from another machine",
 }
 _WILD: Final = {"*"} | {f"{scope.split(':')[0]}:*" for scope in SCOPES}
@@ -45,7 +49,7 @@ def expand(granted: list[str]) -> frozenset[str]:
     if "*" in granted:
         return frozenset(SCOPES) | {"*"}
     wide = tuple(scope[:-1] for scope in granted if scope.endswith(":*"))
-    return frozenset(s for s in SCOPES if s in granted or (wide and s.startswith(wide)))
+    return frozenset(s for s in SCOPES if s in granted or (wide and f"{s}:".startswith(wide)))
 
 
 class Caller:

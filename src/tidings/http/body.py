@@ -16,7 +16,7 @@ from msgspec import UnsetType
 
 from tidings.domain.errors import FieldError, InvalidRequest, RequestError
 from tidings.http.problem import TooLarge, TooSlow, UnsupportedMedia, field_error
-from tidings.kit.limits import BODY_BYTES, BODY_TIMEOUT_S
+from tidings.kit.limits import BODY_BYTES, BODY_TIMEOUT_S, MESSAGE_BODY_BYTES
 
 T = TypeVar("T")
 Check = Callable[[Any], list[FieldError]]
@@ -50,6 +50,12 @@ async def read_body(receive: Receive, length: bytes | None, most: int = BODY_BYT
     except TimeoutError as error:
         raise TooSlow(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from error
     return _small_enough(b"".join(chunks), most)
+
+
+def most_bytes(path: str, length: bytes | None) -> int:
+    """How long a customer's body may be. Messages and uploads bring files; who does not say how long it is gets less."""
+    large = path.startswith("/v1/messages") or (path.startswith("/v1/providers/") and path.endswith("/media"))
+    return MESSAGE_BODY_BYTES if length is not None and large else BODY_BYTES
 
 
 def _small_enough(body: bytes, most: int) -> bytes:

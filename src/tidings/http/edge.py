@@ -13,11 +13,12 @@ from tidings.http.metrics import Meter
 from tidings.http.problem import Headers, problem_of
 from tidings.http.ratelimit import POLICY
 from tidings.kit.ids import new_id
-from tidings.kit.limits import BODY_BYTES, REQUEST_UNIT_BYTES, REQUESTS_IN_FLIGHT
+from tidings.kit.limits import BODY_BYTES, MESSAGE_BODY_BYTES, REQUEST_UNIT_BYTES, REQUESTS_IN_FLIGHT
 
 _log: Final = structlog.get_logger("tidings.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
-_MOST_UNITS: Final = BODY_BYTES // REQUEST_UNIT_BYTES
+_UNKNOWN_UNITS: Final = BODY_BYTES // REQUEST_UNIT_BYTES
+_MOST_UNITS: Final = MESSAGE_BODY_BYTES // REQUEST_UNIT_BYTES
 #: On every answer. There is no CORS: a browser's page of another origin gets nothing.
 SECURITY: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
@@ -44,7 +45,7 @@ class Load:
         """Takes places and says how many, to be given back. Raises Overloaded (503)."""
         places = 1
         if chunked:
-            places = _MOST_UNITS
+            places = _UNKNOWN_UNITS
         elif length is not None and len(length) > 4 and length.isdigit():
             places = min(_MOST_UNITS, 1 + int(length[:12]) // REQUEST_UNIT_BYTES)
         if self.taken + places > REQUESTS_IN_FLIGHT:

@@ -20,9 +20,17 @@ _EXAMPLES: Final[dict[str, Any]] = {
     },
     "/v1/messages/batch": {"messages": [{"to": "+15005550001", "text": "Hello"}]},
     "/v1/messages/preview": {"to": "+15005550001", "text": "Grüße 🎉"},
+    "/v1/verifications": {"to": "+15005550001", "brand": "ACME", "reference": "user-42"},
+    "/v1/verifications/{verification_id}/check": {"code": "123456"},
+    "/v1/verifications/prefixes": {"prefix": "+4915"},
+    "/v1/routes": {
+        "name": "uk", "to": ["+44"], "targets": [{"provider": "sandbox", "weight": 1, "cost_per_part": 0.02}],
+    },
+    "/v1/routes/{route_id}": {"name": "uk", "to": ["+44", "IE"], "targets": [{"provider": "sandbox"}]},
     "/v1/suppressions": {"to": "+15005550001", "channel": "sms", "reason": "manual"},
     "/v1/keys": {"name": "shop", "mode": "test", "scopes": ["messages:write", "messages:read"]},
     "/v1/projects": {"name": "Acme"},
+    "/v1/providers/{provider_id}/media": {"media_type": "image/png", "data": "iVBORw0KGgo="},
     "/v1/providers": {"name": "acme-smsc", "type": "sms.smpp", "config": {"host": "127.0.0.1", "port": 2775}},
 }  # fmt: skip
 _TITLES: Final = {status: title for status, title, _ in reversed(CODES.values())}

@@ -27,14 +27,14 @@ from litestar.types import Scope
 
 from tidings.domain.errors import FieldError, IdempotencyReused
 from tidings.http.auth import Caller
-from tidings.http.body import check_media, decode, explain_raw, invalid, read_body
+from tidings.http.body import check_media, decode, explain_raw, invalid, most_bytes, read_body
 from tidings.http.problem import field_error, json_bytes
 from tidings.http.services import Services
 from tidings.kit.limits import IDEMPOTENCY_KEY_CHARS
 from tidings.kit.secrets import digest
 from tidings.store.accounts import Claim
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Call = Request[Any, Caller, State]
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Response[bytes]]]
@@ -122,8 +122,9 @@ async def raw_body(request: Call) -> bytes:
     kept = request.scope["state"].get("tidings.body")
     if kept is None:
         header = request.headers.get
-        length = header("content-length")
-        kept = await read_body(request.receive, length.encode("latin-1") if length is not None else None)
+        given = header("content-length")
+        length = given.encode("latin-1") if given is not None else None
+        kept = await read_body(request.receive, length, most_bytes(request.scope["path"], length))
         if kept:
             media, encoding = header("content-type"), header("content-encoding")
             check_media(media.encode("latin-1") if media else None, encoding.encode("latin-1") if encoding else None)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from tidings.bus.contract import Bus
 from tidings.channels.callback import CallbackTaker
 from tidings.delivery.accept import Accepted, Want
+from tidings.delivery.acks import Acks
 from tidings.domain.attempt import CarrierReceipt, InboundPart
 from tidings.domain.errors import RequestError
 from tidings.domain.message import Mode
@@ -14,7 +15,10 @@ from tidings.domain.request import SendRequest
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.secrets import KeyRing
+from tidings.routing.route import Route
+from tidings.store.accounts import Claim
 from tidings.store.store import Store
+from tidings.verify.service import VerifyService
 from tidings.webhooks.service import WebhookService
 
 
@@ -73,6 +77,31 @@ class ProviderAdmin(Protocol):
         ...
 
 
+class RouteAdmin(Protocol):
+    """Routes (`delivery.routes.RouteAdmin`). Raises NotFound, Conflict (a name that is taken; one declared in
+    `tidings.toml`), InvalidRequest."""
+
+    async def list(self, project: str) -> Sequence[dict[str, Any]]:
+        """All that may decide for this project's messages, in a stable order."""
+        ...
+
+    async def get(self, project: str, id: str) -> dict[str, Any]:
+        """One route, by id or by name."""
+        ...
+
+    async def create(self, project: str, route: Route, claim: Claim | None, id: str) -> tuple[dict[str, Any], bool]:
+        """Makes one under this id; whether an earlier request did."""
+        ...
+
+    async def change(self, project: str, id: str, route: Route) -> dict[str, Any]:
+        """Puts this one in its place."""
+        ...
+
+    async def delete(self, project: str, id: str) -> None:
+        """Removes it."""
+        ...
+
+
 class CallbackDesk(Protocol):
     """Where carriers' callbacks go (`delivery.node.Node`)."""
 
@@ -103,8 +132,11 @@ class Services:
     acceptor: Accepting
     control: Control
     providers: ProviderAdmin
+    routes: RouteAdmin
     webhooks: WebhookService
+    verify: VerifyService
     callbacks: CallbackDesk | None = None
+    acks: Acks | None = None
     unready: Callable[[], Awaitable[list[str]]] = _ready
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     now: Clock = field(default=wall_ms)

@@ -8,10 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tidings.domain.errors import FieldError
 from tidings.domain.event import Event
+from tidings.domain.message import Fallback
 from tidings.domain.status import MessageStatus
 from tidings.kit.clock import rfc3339
 from tidings.store.accounts import StoredKey, StoredProject, Suppression
-from tidings.store.lists import StoredInbound, StoredReceipt
+from tidings.store.lists import StoredInbound, StoredReceipt, inbound_content
 
 MessageId = Annotated[str, Meta(pattern="^msg_[0-9a-f]{32}$", examples=["msg_0193b1a2c3d47e5f8a9b0c1d2e3f4a5b"])]
 
@@ -70,8 +71,10 @@ class Engagement(View, frozen=True, kw_only=True):
     """What the person did with the message."""
 
     read_at: dt.datetime | None
+    clicked_at: dt.datetime | None
     replied_at: dt.datetime | None
     unsubscribed_at: dt.datetime | None
+    complained_at: dt.datetime | None
 
 
 class AttemptView(View, frozen=True, kw_only=True):
@@ -79,6 +82,7 @@ class AttemptView(View, frozen=True, kw_only=True):
 
     id: str
     n: int
+    channel: str
     provider: str
     status: str
     parts: int
@@ -95,11 +99,13 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     id: MessageId
     project: str
     mode: str
-    channel: str
+    channel: str  # the one that is tried now, or was the last
+    channels: list[str]
+    fallback: Fallback | None
     to: str
     sender: str | None = msgspec.field(name="from")
     text: str | None
-    content: dict[str, Any] | None  # in place of a text, or beside it: flash, data (hex), ports
+    content: dict[str, Any] | None  # of that channel; attachments without their octets
     template: str | None
     lane: str = msgspec.field(name="class")
     status: MessageStatus
@@ -123,9 +129,10 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageDetail(MessageView, frozen=True, kw_only=True):
-    """A message with its attempts."""
+    """A message with its attempts, and what they cost together as far as it is known."""
 
     attempts: list[AttemptView]
+    cost: float | None
 
 
 class EventView(View, frozen=True, kw_only=True):
@@ -148,7 +155,7 @@ class InboundView(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = msgspec.field(name="from")
     to: str
     text: str | None
-    content: dict[str, Any] | None  # octets in place of a text: `data` (hex), with the ports they came for
+    content: dict[str, Any] | None  # what stands beside the text; `url` is where an attachment's octets are
     in_reply_to: str | None
     parts: int
     missing_parts: int
@@ -223,7 +230,10 @@ class LinkView(View, frozen=True, kw_only=True):
 
 
 class ProviderView(View, frozen=True, kw_only=True):
-    """A way to a carrier. `config` shows no secret. Those of `config` and `sandbox` origin are read-only."""
+    """A way to a carrier. `config` shows no secret. Those of `config` and `sandbox` origin are read-only.
+
+    `share`: how many of its messages it gets now, 0 to 1; less than 1 where its carrier is not well, `degraded` says why.
+    """
 
     id: str
     name: str
@@ -232,6 +242,8 @@ class ProviderView(View, frozen=True, kw_only=True):
     origin: str
     links: list[LinkView]
     config: dict[str, Any]
+    share: float
+    degraded: str | None
 
 
 class HealthView(View, frozen=True, kw_only=True):
@@ -252,7 +264,7 @@ def inbound_view(item: StoredInbound) -> dict[str, Any]:
     """An inbound message as the API shows it."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to,
-        "text": item.text, "content": item.content, "in_reply_to": item.in_reply_to,
+        "text": item.text, "content": inbound_content(item), "in_reply_to": item.in_reply_to,
         "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip

@@ -4,7 +4,9 @@ from typing import Final
 
 # -- the edge
 BODY_BYTES: Final = 1_048_576  # 1,000 messages of a batch at 1 kB each
+MESSAGE_BODY_BYTES: Final = 16_777_216  # of a message or batch that says its length: 12 MB of attachments in base64
 CALLBACK_BYTES: Final = 262_144  # a carrier that reports a hundred messages at once sends about 100 kB
+CALLBACK_COMPLETE_S: Final = 8.0  # media are fetched within it; carriers give up on an answer after 10 s and more
 HEAD_TIMEOUT_S: Final = 20.0  # for a request's line and headers
 HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
@@ -22,6 +24,7 @@ TAG_CHARS: Final = 64
 REFERENCE_CHARS: Final = 256
 METADATA_BYTES: Final = 16_384  # an identifier or two, not a document
 DATA_BYTES: Final = 65_536  # what a template can use in one message
+SENDER_CHARS: Final = 320  # an email address (254, RFC 5321 §4.5.3.1.3) with a name
 SEQUENCE_CHARS: Final = 128
 IDEMPOTENCY_KEY_CHARS: Final = 255  # Stripe's
 IDEMPOTENCY_DAYS: Final = 2  # today's and yesterday's table: at least 24 h
@@ -65,6 +68,7 @@ HOLDS_AGAIN_S: Final = (
     0.5  # until a provider that may not write asks again: by then its owner has beaten, or it is stopped
 )
 EXPIRE_BATCH: Final = 1_000
+FALLBACK_BATCH: Final = 500  # messages whose next channel is due, of one look: each is unsealed and sealed again
 RECEIPT_OVERDUE_S: Final = 72 * 3_600
 INBOUND_PARTS_WAIT_S: Final = 120  # then what came is handed on as partial
 INBOUND_DEDUP_S: Final = 86_400
@@ -103,3 +107,78 @@ DNS_CACHE_S: Final = 30
 DNS_CACHE_NAMES: Final = 4_096
 OUTBOUND_IDLE_S: Final = 15.0  # an idle connection is closed then: less than most servers keep theirs
 DNS_THREADS: Final = 16  # names that may hang before others wait for them
+
+# routing
+ROUTES: Final = 1_000  # of one project: more are a table of prefixes, which belongs into one route's `to`
+ROUTE_TARGETS: Final = 32  # each has a draw for every message
+ROUTE_WORDS: Final = 1_000  # destinations, tags or senders of one route
+ROUTE_NO_RECEIPT_S: Final = 86_400.0  # then nobody waits for a message any more
+HEALTH_WINDOW_S: Final = 10.0  # of outcomes that are looked at: long enough for a quiet carrier, short enough to notice
+HEALTH_LINK_DOWN_S: Final = 1.0  # a link that is made anew at once is no outage
+HEALTH_STALL_S: Final = 3.0  # without an answer to the oldest submission; carriers answer within a second
+HEALTH_PAUSE_S: Final = 5.0  # before a dead carrier is tried again; doubled at every relapse
+HEALTH_PAUSE_MOST_S: Final = 300.0  # then even one that flaps is tried twelve times an hour at the most
+HEALTH_STEP_S: Final = 3.0  # of each step of the return: some hundred messages where it matters
+HEALTH_RECEIPT_S: Final = 2.0  # receipts that take less than this are not waited for less
+HEALTH_RECEIPT_MOST_S: Final = 60.0  # of a carrier whose receipts take longer, their absence is noticed a minute late
+HEALTH_LOOK_S: Final = 0.25  # how often health is looked at
+HEALTH_SAMPLES: Final = 200  # submissions on the wire whose latency is measured, for each provider
+
+# -- verify: what a code is worth, and what sending one may cost. Windows slide; numbers are of one project and mode.
+VERIFY_DIGITS: Final = (4, 10)  # fewer are guessed, more are not typed
+VERIFY_DIGITS_DEFAULT: Final = 6  # 20 bits; Source: NIST SP 800-63B §5.1.3.2
+VERIFY_VALID_S: Final = (30, 3_600)
+VERIFY_VALID_DEFAULT_S: Final = 600  # Source: NIST SP 800-63B §5.1.3.2: ten minutes at most
+VERIFY_ATTEMPTS_MAX: Final = 10
+VERIFY_ATTEMPTS_DEFAULT: Final = 5  # five guesses at a million: 0.0005 %
+VERIFY_SENDS: Final = 5  # of one verification: who got none of five gets no sixth either
+VERIFY_RESEND_S: Final = 30  # most codes arrive within 10 s: an impatient finger must not cost a second message
+VERIFY_FALLBACK_S: Final = 20  # a receipt takes 2 to 10 s; who waits at a form waits half a minute
+VERIFY_BRAND_CHARS: Final = 24  # with it every built-in text is still one SMS
+VERIFY_APP_HASH_BYTES: Final = 140  # Source: Android SMS Retriever: longer messages are not looked at
+VERIFY_STARTS_PER_ADDRESS: Final = (600, 5)  # (window in seconds, most): a person who tries again
+VERIFY_SENDS_PER_ADDRESS: Final = (86_400, 25)  # nobody's telephone is flooded through us
+VERIFY_WRONG_PER_ADDRESS: Final = (86_400, 30)  # guesses a day over all codes of one person: 0.3 % even of four digits
+VERIFY_STARTS_PER_IP: Final = (3_600, 30)  # a household or a small office behind one address
+VERIFY_STARTS_PER_BLOCK: Final = (3_600, 100)  # 10,000 neighbours: a hundred an hour is no chance
+VERIFY_PUMPING_WINDOW_S: Final = 86_400
+VERIFY_PUMPING_GRACE_S: Final = 120  # who has not typed the code by then seldom does; younger ones are not judged
+VERIFY_PUMPING_BLOCK: Final = (20, 0.10)  # (how many are judged, floor of approved): honest ones have 0.6 to 0.9
+VERIFY_PUMPING_RANGE: Final = (100, 0.05)  # 1,000,000 numbers: more to lose by a mistake, so more proof is asked for
+VERIFY_SEEN_ROWS: Final = 200  # that one decision looks at; above every number of a window here
+VERIFY_SWEEP_S: Final = 1.0  # how late an expiry may be told; a check never takes an expired code
+VERIFY_STATS_ROWS: Final = 100_000  # that one answer counts, newest first: half a second of work
+VERIFY_STATS_S: Final = 31 * 86_400
+VERIFY_PREFIXES: Final = 1_000  # allowed ones of a project
+
+# email
+EMAIL_SUBJECT_CHARS: Final = 998  # a line of a mail (RFC 5322 §2.1.1)
+EMAIL_ADDRESS_CHARS: Final = 320  # name and address; addresses alone have 254 at most (RFC 5321 §4.5.3.1.3)
+EMAIL_FILES: Final = 20
+EMAIL_FILE_BYTES: Final = 15_000_000  # of one mail, decoded: base64 makes 20 MB, what most mail systems take
+EMAIL_HEADERS: Final = 20
+EMAIL_HEADER_CHARS: Final = 998
+EMAIL_TAGS: Final = 4_000  # of HTML whose styles are moved; readers overflow the stack at ten thousand levels
+EMAIL_MJ_TAGS: Final = 600  # of MJML; each becomes a few tables
+EMAIL_FORMATTING: Final = 20  # open <b>, <a>, <font> …: each is opened anew in every paragraph
+EMAIL_OUT_BYTES: Final = 1_000_000  # HTML after MJML and CSS; Gmail cuts at 102 kB
+MAIL_IN_BYTES: Final = 26_214_400  # one mail to our listener: 25 MiB, as most mail systems take
+MAIL_IN_CONNECTIONS: Final = 200
+MAIL_IN_PER_PEER: Final = 20  # connections of one address at once
+MAIL_IN_PER_MIN: Final = 600  # mails of one address
+MAIL_IN_IDLE_S: Final = 300.0  # between commands; RFC 5321 §4.5.3.2.7
+MAIL_IN_DATA_S: Final = 600.0  # for one whole mail: a sender that needs longer is no mail system
+MAIL_IN_FILES: Final = 50
+
+# -- WhatsApp
+WHATSAPP_WINDOW_S: Final = 86_400  # Source: WhatsApp Business Platform, "Customer service windows"
+WHATSAPP_KEPT_BYTES: Final = 5_242_880  # of a file that a person sends: every photo; longer films stay with Meta
+WHATSAPP_MEDIA_BYTES: Final = 16_777_216  # of a file that we upload: what Meta takes of a film
+WHATSAPP_MEDIA_S: Final = 60.0  # to upload it at 2 Mbit/s
+WHATSAPP_TEMPLATES: Final = 6_000  # what Meta lets an account have
+
+# -- push
+ACK_BYTES: Final = 4_096  # ten times what an app sends
+ACKS_PER_S: Final = 2_000  # genuine ones, of all devices: each is a write
+ACKS_PER_TOKEN_PER_S: Final = 5  # of one message: delivered, opened, clicked, and a device that tries again
+ACK_TOKENS: Final = 10_000  # messages whose acknowledgements are counted, ~200 B each

@@ -45,6 +45,10 @@ _UNICAST6: Final = ipaddress.IPv6Network("2000::/3")  # all that is assigned to 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
+#: `NotSent.reason` where the guard refused the address.
+FORBIDDEN: Final = "the address is private or reserved"
+
+
 class Forbidden(OSError):
     """The address may not be dialled."""
 
@@ -261,7 +265,7 @@ def _reason(error: Exception) -> str:
     """A short text without the URL, which may hold a token."""
     chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
     if any(isinstance(one, Forbidden) for one in chain):
-        return "the address is private or reserved"
+        return FORBIDDEN
     if isinstance(error, Broken):
         return error.reason
     if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):

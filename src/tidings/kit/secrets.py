@@ -54,6 +54,10 @@ class KeyRing:
         """Keyed hash (32 hex digits) of an address: the same for `+4917…` and `4917…`, upper and lower case."""
         return hashlib.blake2b(address.lstrip("+").lower().encode(), key=self._lookup, digest_size=16).hexdigest()
 
+    def keyed(self, purpose: str, text: str) -> bytes:
+        """Keyed hash (32 bytes) of a secret with little entropy; `purpose` (at most 16 bytes) keeps its uses apart."""
+        return hashlib.blake2b(text.encode(), key=self._lookup, person=purpose.encode(), digest_size=32).digest()
+
 
 def digest(text: str | bytes) -> str:
     """Plain hash (32 hex digits) of a secret with full entropy (API keys), or of a body."""

@@ -51,7 +51,7 @@ class StoreClock(Aggregate):
         return (await self._engine.write(self._sql.claim, [(old_ms, new_ms)]))[0]
 
     async def shift(self, by_ms: int, from_ms: int) -> None:
-        """Moves retries, waits for a late receipt, leases and calls of webhooks that are due after `from_ms`.
+        """Moves retries, waits for a late receipt, leases, calls of webhooks and ends of codes that are due after `from_ms`.
 
         And waits for the other parts of an inbound message: they count from when a part came. Back, a part that came before
         the jump is one from well ahead of `from_ms`, for there are new ones, too; what is left out waits twice as long.

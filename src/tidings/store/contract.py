@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from tidings.store.accounts import NewSuppression
+
 #: `due_ms` of a job that waits for its predecessor in a sequence.
 NEVER: Final = 9_000_000_000_000_000
 
@@ -25,7 +27,7 @@ class Begin(msgspec.Struct, frozen=True, array_like=True):
     to_hash: str
     sender: str | None
     user_ref: int | None
-    encoding: str
+    encoding: str | None
     at_ms: int
     owner: str
     event: str
@@ -66,7 +68,10 @@ class NewMessage(msgspec.Struct, frozen=True, array_like=True):
     job_due_ms: int
     key_hash: str | None = None
     body_hash: str | None = None
-    begin: Begin | None = None  # with `owner`, and no `sequence`: its first attempt, in the same commit
+    chain: str | None = None  # JSON of a Chain: the channels, where there are several
+    begin: Begin | None = (
+        None  # with `owner`, and neither `sequence` nor `chain`: its first attempt, in the same commit
+    )
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -124,6 +129,24 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     due_ms: int = 0  # of the next try (retry) or of the end of the wait (unknown)
     event: str = ""
     late: bool = False  # the answer to an attempt that was settled as unknown before
+    states: str = ""  # of the parts, where they differ: a device of several that was refused (`s` sent, `u` refused)
+    cost: float | None = None
+    suppressions: tuple[NewSuppression, ...] = ()  # addresses that the carrier says are no more
+    goes_to: str | None = None  # the provider of the next try, where it is known
+    receipt_by_ms: int = 0  # sent: unless a receipt comes by then, another carrier tries; 0: nobody waits for one
+    again: bool = False  # the job was of kind `again`: an earlier attempt is sent, so this one ends nothing
+
+
+def next_kind(item: Settlement) -> str | None:
+    """The kind of the message's job after this; None: it has none any more.
+
+    Where an earlier attempt is sent, the answer to one that is unknown is not waited for: a receipt may come for either.
+    """
+    if item.kind == "unknown":
+        return None if item.again else "unknown"
+    if item.status != "queued":
+        return None
+    return "again" if item.again else "deliver"
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +174,9 @@ class ReceiptRow(msgspec.Struct, frozen=True, kw_only=True):
     submit_at_ms: int | None
     received_ms: int
     event: str
+    engagement: str | None = None
+    suppress: str | None = None  # why the address of the attempt must not be written to again
+    error: str | None = None  # JSON of a MessageError, where the carrier says more than a state
 
 
 class InboundRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +196,8 @@ class InboundRow(msgspec.Struct, frozen=True, kw_only=True):
     dedup: str
     events: tuple[str, str, str]
     of: tuple[str, str, str, int, int] | None = None  # the key of the parts that it replaces
+    channel: str = "sms"
+    answers: tuple[str, ...] = ()  # the carrier's ids of ours that it answers, the best first
 
 
 class InboundPartRow(msgspec.Struct, frozen=True, array_like=True):

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 
 from tidings.domain.errors import StoreFull
+from tidings.kit.secrets import KeyRing
+from tidings.store.chain import Advance, Pending
 from tidings.store.contract import (
     Accepted,
     Begin,
@@ -124,6 +126,10 @@ class Inbound(Aggregate):
         """Stores whole messages with their events; the project of each, None for one that was here already."""
         return await self._engine.write(self._sql.receive, items)
 
+    async def last(self, provider: str, hashes: list[str]) -> dict[str, int]:
+        """When each of these people last wrote to us through the provider; those who never did are absent."""
+        return await self._engine.read(lambda c: self._sql.last(c, provider, hashes))
+
     async def keep_parts(self, items: list[InboundPartRow]) -> list[list[Row]]:
         """Stores parts; for the item that completes its message, the rows (part, key_id, sealed, received_ms)."""
         return await self._engine.write(self._sql.keep_parts, items)
@@ -135,6 +141,24 @@ class Inbound(Aggregate):
     async def stale_parts(self, before_ms: int) -> list[PartKey]:
         """Incomplete messages whose first part came before `before_ms`."""
         return await self._engine.read(lambda c: self._sql.stale_parts(c, before_ms))
+
+
+class Fallbacks(Aggregate):
+    """Messages that wait for their next channel."""
+
+    module = "fallback"
+
+    async def due(self, ring: KeyRing, now_ms: int, limit: int) -> list[Pending]:
+        """Those whose next channel is due."""
+        return await self._engine.read(lambda c: self._sql.due(c, ring, now_ms, limit))
+
+    async def advance(self, items: list[Advance]) -> list[bool]:
+        """They go on to another channel; False where somebody was faster."""
+        return await self._engine.write(self._sql.advance, items)
+
+    async def stop(self, items: list[tuple[str, str]]) -> None:
+        """(project, message): no other channel is tried."""
+        await self._engine.write(self._sql.stop, items)
 
 
 class Overdue(Aggregate):

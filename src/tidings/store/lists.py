@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from tidings.domain.verification import Verification
 from tidings.domain.view import StoredMessage
 
 
@@ -51,6 +52,17 @@ class StoredInbound(msgspec.Struct, frozen=True, kw_only=True):
     received_ms: int
 
 
+def inbound_content(item: StoredInbound) -> dict[str, Any] | None:
+    """As customers see it: attachments without their octets, which are at `url` of the API."""
+    if item.content is None or not item.content.get("attachments"):
+        return item.content
+    files: list[dict[str, Any]] = []
+    for n, file in enumerate(item.content["attachments"]):
+        shown = {key: value for key, value in file.items() if key != "data"}
+        files.append(shown | {"url": f"/v1/inbound/{item.id}/attachments/{n}" if "data" in file else None})
+    return item.content | {"attachments": files}
+
+
 class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """A carrier's receipt that matches no attempt."""
 
@@ -64,10 +76,11 @@ class StoredReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subjects(msgspec.Struct, frozen=True):
-    """What events are about: messages sent and messages received, by id. Erased ones are absent."""
+    """What events are about: messages sent, messages received, verifications; by id. Erased ones are absent."""
 
     messages: dict[str, StoredMessage]
     inbound: dict[str, StoredInbound]
+    verifications: dict[str, Verification] = {}
 
 
 NO_SUBJECTS = Subjects({}, {})

@@ -135,6 +135,10 @@ class Suppressions(Aggregate):
         """One suppression."""
         return await self._engine.read(lambda c: self._sql.get(c, ring, project, channel, to_hash))
 
+    async def among(self, project: str, channel: str, hashes: list[str]) -> list[str]:
+        """Those of these hashes that are suppressed."""
+        return await self._engine.read(lambda c: self._sql.among(c, project, channel, hashes))
+
     async def page(self, ring: KeyRing, project: str, after: tuple[str, str], limit: int) -> list[Suppression]:
         """Suppressions of the project by (channel, to_hash), behind `after`."""
         return await self._engine.read(lambda c: self._sql.page(c, ring, project, after, limit))

@@ -5,17 +5,19 @@ from typing import Any, cast
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from tidings.domain.message import LANES, Message, Mode, OnUnknown, Personal
+from tidings.domain.message import LANES, Chain, Message, Mode, OnUnknown, Personal
 from tidings.domain.view import StoredMessage
 from tidings.kit.secrets import KeyRing
 
 _decode_personal = msgspec.json.Decoder(Personal).decode
+_decode_chain = msgspec.json.Decoder(Chain).decode
 encode_personal = msgspec.json.Encoder().encode
 
 COLUMNS = (
     "m.project, m.id, m.mode, m.channel, m.lane, m.status, m.created_ms, m.due_ms, m.valid_until_ms, m.sequence,"
     " m.on_unknown, m.template, m.locale, m.reference, m.tags, m.retry_of, m.provider, m.encoding, m.parts, m.error,"
-    " m.sent_ms, m.delivered_ms, m.ended_ms, m.read_ms, m.replied_ms, m.unsubscribed_ms, p.key_id, p.sealed"
+    " m.sent_ms, m.delivered_ms, m.ended_ms, m.read_ms, m.replied_ms, m.unsubscribed_ms, p.key_id, p.sealed,"
+    " m.chain, m.clicked_ms, m.complained_ms"
 )
 JOIN = "left join personal p on p.project = m.project and p.owner = m.id"
 #: What stands where a person was erased.
@@ -53,6 +55,7 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
         reference=row[13],
         tags=msgspec.json.decode(row[14], type=tuple[str, ...]) if row[14] else (),
         retry_of=row[15],
+        chain=_decode_chain(row[28]) if row[28] else None,
         personal=personal(ring, row[1], row[26], row[27]),
     )
     return StoredMessage(
@@ -67,4 +70,6 @@ def stored(ring: KeyRing, row: Row) -> StoredMessage:
         read_ms=row[23],
         replied_ms=row[24],
         unsubscribed_ms=row[25],
+        clicked_ms=row[29],
+        complained_ms=row[30],
     )

@@ -1,10 +1,13 @@
 """The store as the rest of Tidings sees it: one attribute for each aggregate, whichever engine runs beneath."""
 
+from tidings.store.acks import Acks
 from tidings.store.clock import StoreClock
-from tidings.store.delivery import Accepting, Attempts, Inbound, Jobs, Overdue, Providers, Receipts
+from tidings.store.delivery import Accepting, Attempts, Fallbacks, Inbound, Jobs, Overdue, Providers, Receipts
 from tidings.store.engine import Engine, dialect_of
 from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
+from tidings.store.routes import Routes
+from tidings.store.verifications import Verifications
 
 
 class Store:
@@ -17,14 +20,18 @@ class Store:
         self.attempts = Attempts(engine)
         self.receipts = Receipts(engine)
         self.inbound = Inbound(engine)
+        self.acks = Acks(engine)
         self.ownership = Ownership(engine)
         self.overdue = Overdue(engine)
+        self.fallbacks = Fallbacks(engine)
         self.providers = Providers(engine)
         self.messages = Messages(engine)
         self.lists = Lists(engine)
         self.keys = Keys(engine)
         self.suppressions = Suppressions(engine)
         self.webhooks = Webhooks(engine)
+        self.routes = Routes(engine)
+        self.verifications = Verifications(engine)
         self.clock = StoreClock(engine)
 
     async def probe(self, now_ms: int) -> None:

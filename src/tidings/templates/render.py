@@ -59,13 +59,24 @@ class _Environment(Environment):
 
 
 _environment = _Environment()
+_html_environment = _Environment(autoescape=True)
 
 
 @lru_cache(maxsize=TEMPLATE_CACHE)
 def parse(source: str) -> BoundTemplate:
     """The parsed template. Raises TemplateError (`template_syntax`) with the line."""
+    return _parsed(_environment, source)
+
+
+@lru_cache(maxsize=TEMPLATE_CACHE)
+def parse_html(source: str) -> BoundTemplate:
+    """The same for HTML: values are escaped where they are written, unless the template says `safe`."""
+    return _parsed(_html_environment, source)
+
+
+def _parsed(environment: Environment, source: str) -> BoundTemplate:
     try:
-        return _environment.from_string(source)
+        return environment.from_string(source)
     except LiquidError as error:
         raise TemplateError("template_syntax", f"the text is not valid Liquid: {error}") from error
     except RecursionError as error:
@@ -74,7 +85,15 @@ def parse(source: str) -> BoundTemplate:
 
 def render(source: str, data: dict[str, Any]) -> str:
     """`source` with `data` merged in. Raises TemplateError (`template_syntax`, `template_limit`, `template_failed`)."""
-    template = parse(source)
+    return _rendered(parse(source), data)
+
+
+def render_html(source: str, data: dict[str, Any]) -> str:
+    """`render` for HTML: no value can bring markup with it. Raises TemplateError."""
+    return str(_rendered(parse_html(source), data))
+
+
+def _rendered(template: BoundTemplate, data: dict[str, Any]) -> str:
     try:
         return template.render(**{"data": data, **data})
     except ResourceLimitError as error:

@@ -15,18 +15,18 @@ FAMILIES: Final[dict[str, frozenset[str] | None]] = {
         {
             *("accepted", "scheduled", "held", "queued", "sending", "sent", "delivered", "partially_delivered"),
             *("undelivered", "failed", "expired", "canceled", "suppressed", "read", "clicked", "replied"),
-            *("unsubscribed", "complained", "received", "receipt_overdue"),
+            *("unsubscribed", "complained", "received", "receipt_overdue", "failover", "fallback"),
         }
     ),
     "contact": frozenset({"unsubscribed"}),
     "provider": frozenset({"degraded", "recovered"}),
+    "verification": frozenset({"started", "approved", "failed", "expired", "canceled"}),
     "webhook": frozenset({"disabled"}),
     "attempt": None,
     "broadcast": None,
     "call": None,
     "conversation": None,
     "journey": None,
-    "verification": None,
 }
 
 

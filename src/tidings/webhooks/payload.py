@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from tidings.domain.event import Event
+from tidings.domain.verification import STATUS_OF, verification_facts
 from tidings.domain.view import StoredMessage, message_view
 from tidings.kit.clock import rfc3339
-from tidings.store.lists import StoredInbound, Subjects
+from tidings.store.lists import StoredInbound, Subjects, inbound_content
 from tidings.store.sealed import ERASED
 
 _encode = msgspec.json.Encoder().encode
@@ -18,6 +19,7 @@ def bodies(subjects: Subjects, events: Iterable[Event]) -> list[bytes]:
     """`{"type", "timestamp", "data"}` of each event."""
     views = {key: _message(found) for key, found in subjects.messages.items()}
     views |= {key: _inbound(found) for key, found in subjects.inbound.items()}
+    views |= {key: verification_facts(found) for key, found in subjects.verifications.items()}
     answers: list[bytes] = []
     for event in events:
         view = views.get(event.message, _gone(event.message)) if event.message is not None else {}
@@ -42,7 +44,7 @@ def _inbound(item: StoredInbound) -> dict[str, Any]:
     """A received message, in the words of a message."""
     return {
         "id": item.id, "channel": item.channel, "provider": item.provider, "from": item.sender, "to": item.to or None,
-        "text": item.text, "content": item.content, "in_reply_to": item.in_reply_to,
+        "text": item.text, "content": inbound_content(item), "in_reply_to": item.in_reply_to,
         "parts": item.parts, "missing_parts": item.missing,
         "received_at": rfc3339(item.received_ms),
     }  # fmt: skip
@@ -57,6 +59,8 @@ def _facts(event: Event) -> dict[str, Any]:
         word = event.type.removeprefix("message.")
         if word in _STATUSES:
             facts["status"] = word
+    if event.type in STATUS_OF:
+        facts["status"] = STATUS_OF[event.type]
     return facts
 
 

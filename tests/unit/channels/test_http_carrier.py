@@ -17,7 +17,7 @@ from peers.carriers import RecordingSink, submission
 from peers.http_carriers import FORM
 from tidings.channels import registry
 from tidings.channels.contract import ProviderSpec
-from tidings.channels.sms.http_call import Call
+from tidings.channels.http.call import Call
 from tidings.channels.sms.http_carrier import HttpProvider, check
 from tidings.domain.attempt import PartRefused
 from tidings.domain.errors import SettingsError

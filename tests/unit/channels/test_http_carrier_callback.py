@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from peers.carriers import RecordingSink
 from tidings.channels.callback import NotGenuine, RawRequest, Taken, Unreadable
 from tidings.channels.contract import ProviderSpec
-from tidings.channels.sms import http_verify
+from tidings.channels.described import verify as http_verify
 from tidings.channels.sms.http_carrier import HttpProvider
 
 SECRET, NOW_MS = "s3cr3t", 1_790_000_000_000

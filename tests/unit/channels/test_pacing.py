@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from tidings.channels.sms import pacing
-from tidings.channels.sms.pacing import Pacer
+from tidings.channels import pacing
+from tidings.channels.pacing import Pacer
 
 
 def drive(pacer: Pacer, duration_s: float, *, late_s: float = 0.0, stall_s: float = 0.0, seed: int = 1) -> list[float]:

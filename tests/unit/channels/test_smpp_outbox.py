@@ -1,6 +1,6 @@
 """Lanes, order, and one outcome for each submission."""
 
-from tidings.channels.sms.smpp_outbox import Item, Outbox
+from tidings.channels.outbox import Item, Outbox
 from tidings.domain.attempt import PartRetry, PartSent, PartUnknown, Submission
 from tidings.domain.message import Lane, MessageError
 

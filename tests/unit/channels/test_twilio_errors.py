@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tidings.channels.sms.http_call import Blocked, Doubtful, Throttled
+from tidings.channels.http.call import Blocked, Doubtful, Throttled
 from tidings.channels.sms.twilio_config import read_config
 from tidings.channels.sms.twilio_errors import TABLE, error_of, judge, retry_after_s
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent

@@ -10,12 +10,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from tidings.http import health
 from tidings.http.route import Spec, spec_of
-from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, webhooks
+from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, verifications, webhooks
 from tidings_client import models
 from tidings_client.core import result_of
 from tidings_client.sync import Tidings
 
-MODULES: Any = (messages, events, inbound, receipts, suppressions, webhooks, keys, providers, health)
+MODULES: Any = (messages, events, inbound, receipts, suppressions, webhooks, keys, providers, verifications, health)
 TO = "+15005550001"
 
 # every method of the client, with every argument it has
@@ -54,6 +54,17 @@ CALLS: list[Any] = [
     lambda c: c.projects.create(name="p"),
     lambda c: c.projects.list(),
     lambda c: c.receipts.unmatched(),
+    lambda c: c.verifications.start(to=TO, channel="sms", locale="de", brand="ACME", sender="ACME", reference="u-1"),
+    lambda c: c.verifications.check("ver_1", "123456"),
+    lambda c: c.verifications.resend("ver_1"),
+    lambda c: c.verifications.resend("ver_1", channel="sms"),
+    lambda c: c.verifications.cancel("ver_1"),
+    lambda c: c.verifications.get("ver_1"),
+    lambda c: c.verifications.stats(since="2026-01-01T00:00:00Z", until="2026-01-02T00:00:00Z"),
+    lambda c: c.verifications.list(status="approved", reference="u-1", to=TO),
+    lambda c: c.verifications.allow("+4915"),
+    lambda c: c.verifications.disallow("+4915"),
+    lambda c: c.verifications.prefixes(),
     lambda c: c.inbound(),
     lambda c: c.health(),
 ]
@@ -120,7 +131,7 @@ def test_the_server_understands(n: int) -> None:
 
 def _harmless_twice(path: str) -> bool:
     """POSTs that need no kept key, because the second time changes nothing."""
-    return path.endswith(("/pause", "/resume", "/cancel", "/preview"))
+    return path.endswith(("/pause", "/resume", "/cancel", "/preview", "/prefixes"))
 
 
 def _flat(kind: Any) -> set[str]:

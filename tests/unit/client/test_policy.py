@@ -36,6 +36,11 @@ def test_backoff_doubles_up_to_its_limit_with_jitter(tries: int, low_s: float, h
     assert pause_s(POLICY, tries, None, lambda: 1.0) == high_s
 
 
+@pytest.mark.parametrize(("header", "again"), [(None, True), ("60", True), ("61", False), ("86400", False)])
+def test_a_pause_of_more_than_a_minute_is_the_caller_s(header: str | None, again: bool) -> None:
+    assert (wait_s(POLICY, PLAIN, 1, 429, header) is not None) == again
+
+
 RETRY_AFTER = [("3", 3), ("0", 0.5), ("100000", 60), ("-5", 0.5), ("soon", 0.5), ("", 0.5), ("1" * 400, 60)]
 
 

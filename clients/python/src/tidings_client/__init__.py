@@ -19,9 +19,11 @@ from tidings_client.errors import (
     WebhookVerificationError,
 )
 from tidings_client.models import (
+    AllowedPrefix,
     Attempt,
     Batch,
     BatchItem,
+    Check,
     Delivery,
     Engagement,
     Event,
@@ -36,7 +38,11 @@ from tidings_client.models import (
     Provider,
     Receipt,
     Replay,
+    Route,
+    RouteTarget,
     Suppression,
+    Verification,
+    VerificationStats,
     WebhookEndpoint,
 )
 from tidings_client.sync import Tidings
@@ -56,12 +62,14 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "AllowedPrefix",
     "ApiError",
     "AsyncTidings",
     "Attempt",
     "BadRequest",
     "Batch",
     "BatchItem",
+    "Check",
     "Conflict",
     "ConnectionFailed",
     "Delivery",
@@ -83,12 +91,16 @@ __all__ = [
     "RateLimited",
     "Receipt",
     "Replay",
+    "Route",
+    "RouteTarget",
     "ServerError",
     "Suppression",
     "Tidings",
     "TidingsError",
     "Unauthorized",
     "UnexpectedAnswer",
+    "Verification",
+    "VerificationStats",
     "WebhookEndpoint",
     "WebhookVerificationError",
     "verify_webhook",

@@ -86,6 +86,15 @@ def provider_create(name: str, kind: str, config: dict[str, Any]) -> Call[models
     return call("POST", "/v1/providers", models.Provider, body={"name": name, "type": kind, "config": config})
 
 
+def route(method: str, name: str, body: dict[str, Any] | None = None) -> Call[models.Route]:
+    kind = None if method == "DELETE" else models.Route
+    return call(method, f"/v1/routes/{part(name)}", kind, body=body)
+
+
+def route_create(body: dict[str, Any]) -> Call[models.Route]:
+    return call("POST", "/v1/routes", models.Route, body=body)
+
+
 def suppression_add(to: str, channel: str, reason: str) -> Call[models.Suppression]:
     return call("POST", "/v1/suppressions", models.Suppression, body={"to": to, "channel": channel, "reason": reason})
 
@@ -96,6 +105,45 @@ def suppression_lift(to: str, channel: str) -> Call[None]:
 
 def project_create(name: str) -> Call[models.Project]:
     return call("POST", "/v1/projects", models.Project, body={"name": name})
+
+
+def verification_start(request: dict[str, Any], idempotency_key: str | None) -> Call[models.Verification]:
+    return call("POST", "/v1/verifications", models.Verification, body=request, idempotency_key=idempotency_key)
+
+
+def verification_check(verification_id: str, code: str, idempotency_key: str | None) -> Call[models.Check]:
+    path = f"/v1/verifications/{part(verification_id)}/check"
+    return call("POST", path, models.Check, body={"code": code}, idempotency_key=idempotency_key)
+
+
+def verification_resend(verification_id: str, channel: str | None) -> Call[models.Verification]:
+    body = {} if channel is None else {"channel": channel}
+    return call("POST", f"/v1/verifications/{part(verification_id)}/resend", models.Verification, body=body)
+
+
+def verification_cancel(verification_id: str) -> Call[models.Verification]:
+    return call("POST", f"/v1/verifications/{part(verification_id)}/cancel", models.Verification)
+
+
+def verification(verification_id: str) -> Call[models.Verification]:
+    return call("GET", f"/v1/verifications/{part(verification_id)}", models.Verification)
+
+
+def verification_code(verification_id: str) -> Call[models.Code]:
+    return call("GET", f"/v1/verifications/{part(verification_id)}/code", models.Code)
+
+
+def verification_stats(since: Any, until: Any) -> Call[models.VerificationStats]:
+    query = {"since": since, "until": until}
+    return call("GET", "/v1/verifications/stats", models.VerificationStats, query=query)
+
+
+def prefix_allow(prefix: str) -> Call[models.AllowedPrefix]:
+    return call("POST", "/v1/verifications/prefixes", models.AllowedPrefix, body={"prefix": prefix})
+
+
+def prefix_disallow(prefix: str) -> Call[None]:
+    return call("DELETE", f"/v1/verifications/prefixes/{part(prefix)}")
 
 
 def ready() -> Call[models.Health]:

@@ -129,8 +129,8 @@ def wait_s(
     )
     if not wanted.repeatable:
         again = status in _NOT_ACCEPTED
-    if not again or tries > policy.retries:
-        return None
+    if not again or tries > policy.retries or _asked_s(retry_after) > _RETRY_AFTER_MAX_S:
+        return None  # also where the server asks for so long a pause that the caller has to know of it
     return pause_s(policy, tries, retry_after, draw)
 
 

@@ -26,6 +26,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     provider: str
     status: str
+    channel: str = "sms"
     parts: int = 1
     error: Problem | None = None
     cost: float | None = None
@@ -38,8 +39,10 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     """What the person did."""
 
     read_at: dt.datetime | None = None
+    clicked_at: dt.datetime | None = None
     replied_at: dt.datetime | None = None
     unsubscribed_at: dt.datetime | None = None
+    complained_at: dt.datetime | None = None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: str
     channel: str = "sms"
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    fallback: dict[str, Any] | None = None
     project: str | None = None
     mode: str | None = None
     to: str | None = None
@@ -74,6 +79,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: dt.datetime | None = None
     engagement: Engagement | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list[Attempt])
+    cost: float | None = None
 
 
 class BatchProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +210,33 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider of a route. `share`: how many of its own messages it gets now, less than 1 where it is not well."""
+
+    provider: str
+    weight: float = 1.0
+    cost_per_part: float | None = None
+    share: float = 1.0
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Which providers carry what."""
+
+    id: str
+    name: str
+    targets: list[RouteTarget]
+    origin: str = "api"
+    priority: int = 100
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    to: list[str] = msgspec.field(default_factory=list[str])
+    lanes: list[str] = msgspec.field(name="class", default_factory=list[str])
+    tags: list[str] = msgspec.field(default_factory=list[str])
+    senders: list[str] = msgspec.field(name="from", default_factory=list[str])
+    needs: list[str] = msgspec.field(default_factory=list[str])
+    prefer: str = "weight"
+    no_receipt_s: float = 0.0
+
+
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     """A message that a person sent to us."""
 
@@ -239,6 +272,87 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     reason: str
     to: str | None = None
+    created_at: dt.datetime | None = None
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """A verification. `to` is as it was given; it never holds the code."""
+
+    id: str
+    status: str
+    channel: str
+    project: str | None = None
+    mode: str | None = None
+    to: str | dict[str, Any] | None = None
+    channels: list[str] = msgspec.field(default_factory=list[str])
+    country: str | None = None
+    locale: str | None = None
+    reference: str | None = None
+    code_length: int = 6
+    attempts: int = 0
+    attempts_left: int = 0
+    sends: int = 0
+    sends_left: int = 0
+    reason: str | None = None
+    created_at: dt.datetime | None = None
+    last_sent_at: dt.datetime | None = None
+    resend_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    time_to_verify_ms: int | None = None
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a code. Let the person in by `valid` alone."""
+
+    id: str
+    status: str
+    valid: bool
+    attempts_left: int = 0
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox's telephone shows."""
+
+    code: str
+
+
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds; None where there is nothing to be ranked."""
+
+    p50: int | None = None
+    p90: int | None = None
+    p99: int | None = None
+
+
+class VerificationCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How verifications by one channel to one country went."""
+
+    channel: str
+    country: str | None = None
+    started: int = 0
+    approved: int = 0
+    failed: int = 0
+    expired: int = 0
+    canceled: int = 0
+    pending: int = 0
+    conversion: float | None = None
+    time_to_verify_ms: Percentiles = Percentiles()
+
+
+class VerificationStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Verifications begun in a time. `truncated`: only the newest are counted."""
+
+    since: dt.datetime
+    until: dt.datetime
+    truncated: bool = False
+    data: list[VerificationCount] = msgspec.field(default_factory=list[VerificationCount])
+
+
+class AllowedPrefix(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers that begin so are past the pumping guard."""
+
+    prefix: str
     created_at: dt.datetime | None = None
 
 

@@ -185,6 +185,30 @@ class Providers(_Resource):
         return self._transport.each("/v1/providers", models.Provider, {})
 
 
+class Routes(_Resource):
+    """`/v1/routes`. A route is a dict as in the API: `name`, `targets`, and what it is for."""
+
+    def create(self, route: dict[str, Any]) -> models.Route:
+        """Makes one."""
+        return self._do(api.route_create(route))
+
+    def get(self, name: str) -> models.Route:
+        """One route, by name or id."""
+        return self._do(api.route("GET", name))
+
+    def replace(self, name: str, route: dict[str, Any]) -> models.Route:
+        """Puts this one in its place."""
+        return self._do(api.route("PUT", name, route))
+
+    def delete(self, name: str) -> None:
+        """Removes it."""
+        self._do(api.route("DELETE", name))
+
+    def list(self) -> Iterator[models.Route]:
+        """All that may decide for the project's messages."""
+        return self._transport.each("/v1/routes", models.Route, {})
+
+
 class Suppressions(_Resource):
     """`/v1/suppressions`."""
 
@@ -221,6 +245,56 @@ class Receipts(_Resource):
         return self._transport.each("/v1/receipts", models.Receipt, {"matched": "false"})
 
 
+class Verifications(_Resource):
+    """`/v1/verifications`."""
+
+    def start(self, *, idempotency_key: str | None = None, **request: Any) -> models.Verification:
+        """Sends a code: to, channel or channels, locale, brand, text, code_length, valid_for_s, reference …"""
+        return self._do(api.verification_start(words(request), idempotency_key))
+
+    def check(self, verification_id: str, code: str, *, idempotency_key: str | None = None) -> models.Check:
+        """Whether the code is right: `valid` says so, and only for this call."""
+        return self._do(api.verification_check(verification_id, code, idempotency_key))
+
+    def resend(self, verification_id: str, *, channel: str | None = None) -> models.Verification:
+        """Sends the same code again, by all its channels in turn or by one of them."""
+        return self._do(api.verification_resend(verification_id, channel))
+
+    def cancel(self, verification_id: str) -> models.Verification:
+        """Its code is worth nothing any more."""
+        return self._do(api.verification_cancel(verification_id))
+
+    def get(self, verification_id: str) -> models.Verification:
+        """One verification."""
+        return self._do(api.verification(verification_id))
+
+    def sandbox_code(self, verification_id: str) -> str:
+        """The code, with a test key: for tests of your own."""
+        return self._do(api.verification_code(verification_id)).code
+
+    def stats(
+        self, *, since: str | dt.datetime | None = None, until: str | dt.datetime | None = None
+    ) -> models.VerificationStats:
+        """How verifications went, by channel and country; without `since` those of the last 24 hours."""
+        return self._do(api.verification_stats(since, until))
+
+    def list(self, **filters: Any) -> Iterator[models.Verification]:
+        """Verifications, newest first: status, reference, to."""
+        return self._transport.each("/v1/verifications", models.Verification, filters)
+
+    def allow(self, prefix: str) -> models.AllowedPrefix:
+        """Numbers that begin so are past the pumping guard."""
+        return self._do(api.prefix_allow(prefix))
+
+    def disallow(self, prefix: str) -> None:
+        """They are guarded again."""
+        self._do(api.prefix_disallow(prefix))
+
+    def prefixes(self) -> Iterator[models.AllowedPrefix]:
+        """The allowed ones."""
+        return self._transport.each("/v1/verifications/prefixes", models.AllowedPrefix, {})
+
+
 class Tidings:
     """A client of one server with one key. Use it as a context manager, or call `close`."""
 
@@ -228,7 +302,9 @@ class Tidings:
         transport = self._transport = _Transport(api_key, base_url, policy or Policy())
         self.messages, self.webhooks, self.keys = Messages(transport), Webhooks(transport), Keys(transport)
         self.providers, self.suppressions = Providers(transport), Suppressions(transport)
+        self.routes = Routes(transport)
         self.projects, self.receipts = Projects(transport), Receipts(transport)
+        self.verifications = Verifications(transport)
 
     def __enter__(self) -> "Tidings":
         return self

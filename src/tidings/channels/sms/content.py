@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from tidings.channels.contract import Provider, SpecialPlanner
+from tidings.channels.contract import Provider, SpecialPlanner, TextPlanner
 from tidings.domain.sms import SmsContent
 from tidings.protocols.gsm.segments import SegmentError, Segments
 
@@ -15,7 +15,7 @@ def plan_content(provider: Provider, text: str, content: SmsContent) -> Segments
             raise SegmentError(f"provider {provider.name} cannot send binary messages")
         return cast("SpecialPlanner", provider).plan_binary(content.octets, content.ports)
     if not content.flash:
-        return provider.plan(text)
+        return cast("TextPlanner", provider).plan(text)
     if not able.flash:
         raise SegmentError(f"provider {provider.name} cannot send flash messages")
     return cast("SpecialPlanner", provider).plan_flash(text)

@@ -9,15 +9,16 @@ import msgspec
 
 from tidings.channels.callback import Called, NotGenuine, RawRequest
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.sms.http_call import Call, Judged
-from tidings.channels.sms.http_callback import CallbackReader
-from tidings.channels.sms.http_compile import read_config
-from tidings.channels.sms.http_config import Config as Config
-from tidings.channels.sms.http_engine import HttpEngine
-from tidings.channels.sms.http_keys import OPERATOR_KEYS as OPERATOR_KEYS
-from tidings.channels.sms.http_request import RequestWriter
-from tidings.channels.sms.http_response import ResponseReader
+from tidings.channels.described.callback import CallbackReader
+from tidings.channels.described.compile import read_config
+from tidings.channels.described.config import Config as Config
+from tidings.channels.described.request import RequestWriter
+from tidings.channels.described.response import ResponseReader
+from tidings.channels.http.call import Call, Judged
+from tidings.channels.http.engine import HttpEngine
+from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.sms.http_text import plan_whole, segments_of
+from tidings.channels.sms.http_words import words
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.message import Lane
 from tidings.kit.clock import Clock, wall_ms
@@ -42,7 +43,7 @@ class HttpCodec:
     """The configuration at work. Pure."""
 
     def __init__(self, name: str, config: Config) -> None:
-        self._writer = RequestWriter(name, config)
+        self._writer = RequestWriter(name, config, words(config.encoding.words))
         self._reader = ResponseReader(name, config)
         self.callbacks = CallbackReader(name, config, config.callbacks) if config.callbacks is not None else None
 

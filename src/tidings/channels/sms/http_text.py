@@ -3,8 +3,6 @@
 from math import ceil
 from typing import Final
 
-import msgspec
-
 from tidings.domain.attempt import Submission
 from tidings.protocols.gsm import alphabet, segments
 from tidings.protocols.gsm.segments import Encoding, SegmentError, Segments
@@ -42,11 +40,3 @@ def segments_of(submission: Submission, index: int) -> int:
     size = len(submission.parts[index])
     alone, each = _SIZES[_UCS2 if submission.data_coding == _UCS2 else 0]
     return 1 if size <= alone else ceil(size / each)
-
-
-def json_of(body: bytes) -> object:
-    """The JSON value of a body; None if it is none."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -17,12 +17,13 @@ import msgspec
 import structlog
 
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.sms.pacing import AnswerRate, Pacer
+from tidings.channels.local_error import local_error
+from tidings.channels.outbox import Item, Outbox
+from tidings.channels.pacing import AnswerRate, Pacer
 from tidings.channels.sms.smpp_config import BindKind, Config, read_config
-from tidings.channels.sms.smpp_errors import local_error, refusal_of, status_of
+from tidings.channels.sms.smpp_errors import refusal_of, status_of
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
 from tidings.channels.sms.smpp_link import SmppLink
-from tidings.channels.sms.smpp_outbox import Item, Outbox
 from tidings.channels.sms.smpp_query import Inquiries
 from tidings.channels.sms.smpp_session import SmppSession
 from tidings.channels.sms.smpp_submit import SubmitWriter, encode_refusal

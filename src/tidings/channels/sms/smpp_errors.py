@@ -107,8 +107,3 @@ def refusal_of(code: int) -> PartRefused | PartRetry:
     """`code` as the outcome of a part (throttling is dealt with before it comes to an outcome)."""
     error = error_of(code)
     return PartRefused(error) if error.permanent else PartRetry(error)
-
-
-def local_error(code: str, detail: str) -> MessageError:
-    """An error that came from this side of the wire: nothing reached the carrier."""
-    return MessageError(code=code, detail=detail, permanent=False, retryable=True)

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
+from tidings.channels.outbox import Item
 from tidings.channels.sms.smpp_config import BindKind, Config
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
-from tidings.channels.sms.smpp_outbox import Item
 from tidings.protocols.smpp import constants as c
 from tidings.protocols.smpp.constants import Status
 from tidings.protocols.smpp.pdu import (

@@ -14,11 +14,12 @@ from urllib.parse import quote, urlencode
 
 from tidings.channels.callback import Called, RawRequest
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.http.call import Call, Judged
+from tidings.channels.http.engine import HttpEngine
+from tidings.channels.http.json import json_of
+from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.sms import twilio_callback, twilio_errors
-from tidings.channels.sms.http_call import Call, Judged
-from tidings.channels.sms.http_engine import HttpEngine
-from tidings.channels.sms.http_keys import OPERATOR_KEYS as OPERATOR_KEYS
-from tidings.channels.sms.http_text import json_of, plan_whole, segments_of, text_of
+from tidings.channels.sms.http_text import plan_whole, segments_of, text_of
 from tidings.channels.sms.twilio_callback import STATES, Account, callback_url
 from tidings.channels.sms.twilio_config import Config, read_config
 from tidings.domain.attempt import CarrierReceipt, PartRefused, Submission
@@ -30,7 +31,7 @@ from tidings.protocols.gsm.segments import Segments
 CAPABILITIES: Final = Capabilities(channel="sms", level="gold", receipts=True, reads=True, inbound=True, query=True)
 BODY_CHARS: Final = 1_600  # error 21617
 VALIDITY_S: Final = (1, 36_000)  # Messages resource, ValidityPeriod
-_NO_SENDER: Final = MessageError(
+NO_SENDER: Final = MessageError(
     code="invalid_sender",
     detail="The message has no `from`, and the provider neither `sender` nor `messaging_service_sid`.",
 )
@@ -58,15 +59,19 @@ class MessagesCodec:
 
     def call(self, submission: Submission, index: int, now_ms: int) -> Call | PartRefused:
         """The message as a form."""
-        fields = self._sender(submission.sender)
+        fields = self.sender(submission.sender)
         if not fields:
-            return PartRefused(_NO_SENDER)
+            return PartRefused(NO_SENDER)
         fields |= {"To": submission.to, "Body": text_of(submission, index)}
-        if self._account.public_url:
-            fields["StatusCallback"] = callback_url(self._account, submission.user_ref)
         if self._config.validity and submission.valid_until_ms is not None:
             left_s = (submission.valid_until_ms - now_ms) // 1_000
             fields["ValidityPeriod"] = str(max(VALIDITY_S[0], min(VALIDITY_S[1], left_s)))
+        return self.post(fields, submission.user_ref)
+
+    def post(self, fields: dict[str, str], user_ref: int | None) -> Call:
+        """The request of these fields, with the address of its status callbacks."""
+        if self._account.public_url:
+            fields["StatusCallback"] = callback_url(self._account, user_ref)
         return Call(method="POST", url=f"{self._url}.json", headers=self._post, body=urlencode(fields).encode())
 
     def judge(self, reply: Reply) -> Judged:
@@ -81,7 +86,7 @@ class MessagesCodec:
         """Asks for one message."""
         return Call(method="GET", url=f"{self._url}/{quote(sid, safe='')}.json", headers=self._headers)
 
-    def _sender(self, sender: str | None) -> dict[str, str]:
+    def sender(self, sender: str | None) -> dict[str, str]:
         """A message's own sender goes first; with a messaging service it must be one of its numbers."""
         own = sender or self._config.sender
         fields = {"From": own} if own else {}

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tidings.channels.callback import PATH, CallbackReply, Called, NotGenuine, RawRequest, Taken, Unreadable
-from tidings.channels.sms.http_text import json_of
+from tidings.channels.http.json import json_of
 from tidings.domain.attempt import CarrierReceipt, InboundPart, ReceiptState
 
 SIGNATURE: Final = "x-twilio-signature"
@@ -81,7 +81,7 @@ def take(account: Account, request: RawRequest) -> Called:
     try:
         if not genuine(account, request):
             return NotGenuine("the signature does not fit the request and `public_url`")
-        fields = _fields(request)
+        fields = fields_of(request)
     except (ValueError, RecursionError):
         return NotGenuine("the body is neither a form nor JSON in UTF-8")
     status = fields.get("MessageStatus") or fields.get("SmsStatus") or ""
@@ -154,7 +154,7 @@ def _urls(account: Account, query: str) -> list[str]:
     return forms + [f"{form}#{account.overrides}" for form in forms] if account.overrides else forms
 
 
-def _fields(request: RawRequest) -> dict[str, str]:
+def fields_of(request: RawRequest) -> dict[str, str]:
     """The fields, wherever they are. Raises ValueError."""
     if request.method == "GET":
         return dict(request.query_fields())

@@ -1,13 +1,13 @@
 """The keys of a provider of type `sms.twilio`, checked once, with errors that name the key."""
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from tidings.channels.sms.http_call import Limits
-from tidings.channels.sms.http_keys import check_limits, check_url, plain
+from tidings.channels.http.call import Limits
+from tidings.channels.http.keys import check_limits, check_url, plain
 from tidings.domain.errors import SettingsError
 
 _HEX: Final = "[0-9a-fA-F]{32}"
@@ -52,10 +52,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _SIDS: Final = (("account_sid", "AC", False), ("api_key_sid", "SK", True), ("messaging_service_sid", "MG", True))
 
 
-def read_config(name: str, raw: dict[str, Any]) -> Config:
-    """The config of provider `name`. Raises `SettingsError` that names the key and what to do."""
+_Config = TypeVar("_Config", bound=Config)
+
+
+def read_config(name: str, raw: dict[str, Any], kind: type[_Config] = Config) -> _Config:
+    """The config of provider `name`, of a type of its own. Raises `SettingsError` that names the key and what to do."""
     try:
-        config = msgspec.convert(raw, Config)
+        config = msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise SettingsError(f"provider {name}: {plain(str(error))}") from None
     for key, prefix, optional in _SIDS:

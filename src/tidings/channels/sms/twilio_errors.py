@@ -5,8 +5,8 @@ Source: Twilio REST API "Error and Warning Dictionary"; Message resource; "Respo
 
 from typing import Any, Final, Literal, cast
 
-from tidings.channels.sms.http_call import Blocked, Doubtful, Judged, Throttled
-from tidings.channels.sms.http_text import json_of
+from tidings.channels.http.call import Blocked, Doubtful, Judged, Throttled
+from tidings.channels.http.json import json_of
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.domain.message import MessageError
 from tidings.kit.outbound import Reply
@@ -70,7 +70,42 @@ TABLE: Final[dict[int, _Row]] = {
     30032: ("permanent", "sender_not_verified", "The toll-free number is not verified."),
     30034: ("permanent", "sender_not_registered", "The US number belongs to no registered campaign."),
     30036: ("permanent", "expired", "The validity period passed before the message left."),
+    63001: ("account", "channel_refused", "The channel refuses Twilio's credentials for this sender."),
+    63002: ("permanent", "invalid_sender", "The channel does not know the sender."),
+    63003: ("permanent", "invalid_recipient", "The channel does not know the recipient."),
+    63005: ("permanent", "unsupported_content", "The channel does not take this content."),
+    63007: ("permanent", "invalid_sender", "The sender is not set up for this channel."),
+    63008: ("permanent", "invalid_sender", "The sender is not set up rightly for this channel."),
+    63009: ("retry", "channel_error", "The channel reports an error of its own."),
+    63010: ("retry", "channel_error", "Twilio's platform reports an error of its own."),
+    63012: ("retry", "channel_error", "The channel is down for the moment."),
+    63013: ("permanent", "policy_violation", "The message violates the channel's policy."),
+    63014: ("permanent", "blocked", "The recipient blocks this sender."),
+    63015: ("permanent", "recipient_not_allowed", "The sandbox only writes to people who have joined it."),
+    63016: ("permanent", "outside_window", "The person has not written within 24 hours: only a template may be sent."),
+    63017: ("retry", "throttled", "The recipient gets too many messages."),
+    63018: ("throttle", "throttled", "The channel's rate limit is exceeded."),
+    63019: ("permanent", "media_unreadable", "The file cannot be fetched."),
+    63020: ("account", "account_inactive", "The business account has no valid agreement with the channel."),
+    63021: ("permanent", "invalid_content", "The channel refuses the content."),
+    63022: ("permanent", "invalid_recipient", "The recipient's identity has changed."),
+    63023: ("retry", "channel_error", "The channel reports an error."),
+    63024: ("permanent", "undeliverable", "The person is not on WhatsApp."),
+    63025: ("permanent", "duplicate", "The file is there already."),
+    63027: ("permanent", "template_not_found", "There is no template of this name and language."),
+    63028: ("permanent", "template_parameters", "The template has another number of places."),
+    63030: ("permanent", "invalid_request", "The channel does not know a parameter."),
+    63031: ("permanent", "invalid_recipient", "Sender and recipient are the same."),
+    63032: ("permanent", "experiment", "The channel does not deliver it: a limit on this person."),
+    63033: ("permanent", "blocked", "The recipient has blocked the sender."),
+    63036: ("permanent", "undeliverable", "The recipient cannot be reached on this channel."),
     63038: ("retry", "throttled", "The account's daily limit of messages is used up."),
+    63040: ("permanent", "template_not_approved", "The template was rejected."),
+    63041: ("permanent", "template_paused", "The template is paused."),
+    63042: ("permanent", "template_disabled", "The template is disabled."),
+    63049: ("permanent", "engagement_limited", "Meta does not deliver it: the person gets enough marketing messages."),
+    63050: ("permanent", "unsubscribed", "The person does not want marketing messages of this business."),
+    63051: ("account", "account_blocked", "The WhatsApp Business account is locked."),
 }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """`/v1/inbound`: what people sent to us."""
 
+import base64
+
 import msgspec
 from litestar import Response, Router
 from litestar.params import FromPath
@@ -51,4 +53,21 @@ async def read_inbound(request: Call, inbound_id: FromPath[str]) -> Response[byt
     return answer(inbound_view(found[inbound_id]))
 
 
-router = Router("/", route_handlers=[list_inbound, read_inbound])
+@route(
+    "GET", "/v1/inbound/{inbound_id:str}/attachments/{number:int}", scope="messages:read",
+    summary="An attachment of an inbound message", answers={200: bytes}, problems=(404,),
+    media="application/octet-stream", description="Its octets. The media type that the sender gave is in the message.",
+)  # fmt: skip
+async def read_attachment(request: Call, inbound_id: FromPath[str], number: FromPath[int]) -> Response[bytes]:
+    """Never as the type that the sender says: a browser shows nothing of it."""
+    back, project = services(request), request.auth.project
+    found = (await back.store.lists.inbound_by_id(back.ring, project, [inbound_id])).get(inbound_id)
+    files: list[dict[str, str]] = (found.content or {}).get("attachments", []) if found is not None else []
+    data = files[number].get("data") if 0 <= number < len(files) else None
+    if data is None:
+        raise NotFound("there is no such attachment in this project")
+    headers = {"content-disposition": "attachment", "cache-control": "private, no-store"}
+    return Response(base64.b64decode(data), media_type="application/octet-stream", headers=headers)
+
+
+router = Router("/", route_handlers=[list_inbound, read_inbound, read_attachment])

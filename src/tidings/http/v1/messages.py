@@ -185,7 +185,9 @@ async def read_message(request: Call, message_id: FromPath[str]) -> Response[byt
     found, attempts = await back.store.messages.with_attempts(back.ring, project, message_id)
     if found is None:
         raise NotFound("there is no such message in this project")
-    return answer({**message_view(found), "attempts": [attempt_view(item) for item in attempts]})
+    costs = [item.cost for item in attempts if item.cost is not None]
+    shown = {"attempts": [attempt_view(item) for item in attempts], "cost": sum(costs) if costs else None}
+    return answer({**message_view(found), **shown})
 
 
 @route(

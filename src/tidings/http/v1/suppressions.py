@@ -6,9 +6,9 @@ import msgspec
 from litestar import Response, Router
 from msgspec import Meta
 
+from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import FieldError, NotFound
 from tidings.domain.message import Personal
-from tidings.domain.phone import phone_problem
 from tidings.http import paging
 from tidings.http.body import invalid
 from tidings.http.problem import field_error
@@ -30,7 +30,7 @@ from tidings.store.accounts import NewSuppression, Suppression
 from tidings.store.accounts import owner as personal_owner
 from tidings.store.sealed import encode_personal
 
-Channel = Literal["sms"]
+Channel = Literal["sms", "email", "whatsapp", "push", "other"]
 
 
 class SuppressionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +64,9 @@ class SuppressionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check(request: SuppressionRequest) -> list[FieldError]:
-    problem = phone_problem(request.to)
-    return [field_error("/to", "invalid_number", problem)] if problem else []
+    rules = CHANNELS[request.channel]
+    problem = rules.address_problem(request.to)
+    return [field_error("/to", rules.code, problem)] if problem else []
 
 
 @route(

@@ -24,6 +24,9 @@ m as (insert into messages (project, id, mode, channel, lane, status, created_ms
 p as (insert into personal (project, owner, key_id, to_hash, sealed) select project, id, key_id, to_hash, sealed from e)
 insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner)
 select project, id, lane, provider, job_due_ms, due_ms, valid_until_ms, sequence, owner from e"""
+_CHAIN = f"""
+update messages m set chain = e.chain from {rowset("e", "project text, id text, chain text")}
+where m.project = e.project and m.id = e.id"""
 _WAITING = f"""
 select distinct j.project, j.sequence from {rowset("e", "project text, sequence text")}
 join jobs j on j.project = e.project and j.sequence = e.sequence"""
@@ -49,6 +52,9 @@ async def accept(session: Session, items: list[NewMessage]) -> list[Accepted]:
     if fresh:
         fresh = await _in_sequence(session, fresh, results)
         await session.execute(_INSERT, *columns(fresh)[:_FIELDS])
+        chained = [(item.project, item.id, item.chain) for item in fresh if item.chain is not None]
+        if chained:
+            await session.execute(_CHAIN, *turned(chained))
         session.events += [
             (item.project, item.event, f"message.{item.status}", item.id, item.created_ms, None) for item in fresh
         ]

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidings.store.contract import Begin, Begun, Change, Settlement
-from tidings.store.postgres import jobs, locks, receipts, transitions
+from tidings.store.contract import Begin, Begun, Change, Settlement, next_kind
+from tidings.store.postgres import jobs, locks, receipts, routes, suppressions, transitions
 from tidings.store.postgres.rowset import columns, rowset, turned
 from tidings.store.postgres.session import Session
 
@@ -123,6 +123,9 @@ from {
     )
 }
 where a.project = e.project and a.id = e.id and a.status || '' in ('sending', 'unknown')"""
+_COSTS = f"""
+update attempts a set cost = e.cost from {rowset("e", "project text, id text, cost float8")}
+where a.project = e.project and a.id = e.id"""
 _LATE = f"""
 select a.id, a.part_states, j.kind = 'unknown' and j.owner is null and a.n = j.tries
 from {rowset("e", "project text, message text, id text")}
@@ -133,8 +136,8 @@ select a.id from {rowset("e", "project text, message text, id text")}
 join attempts a on a.project = e.project and a.id = e.id
 join jobs j on j.project = e.project and j.message = e.message and j.tries = a.n"""
 _WAIT = f"""
-update jobs j set owner = null, due_ms = e.due_ms, kind = e.kind
-from {rowset("e", "project text, message text, due_ms bigint, kind text")}
+update jobs j set owner = null, due_ms = e.due_ms, kind = e.kind, provider = coalesce(e.provider, j.provider)
+from {rowset("e", "project text, message text, due_ms bigint, kind text, provider text")}
 where j.project = e.project and j.message = e.message"""
 _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "unknown": "unknown"}
 
@@ -159,6 +162,12 @@ async def settle(session: Session, items: list[Settlement]) -> list[None]:
     last = {(item.project, item.attempt): item for item in items}
     await session.execute(_SETTLE, *turned(_attempt_row(item, late.get(item.attempt)) for item in last.values()))
     await receipts.add_refs(session, refs)
+    costs = [(item.project, item.attempt, item.cost) for item in items if item.cost is not None]
+    if costs:
+        await session.execute(_COSTS, *turned(costs))
+    gone = [one for item in items for one in item.suppressions]
+    if gone:
+        await suppressions.add(session, gone)
     open_still = [
         item for item in items
         if (late[item.attempt].waits if item.late else item.kind == "sent" or item.attempt in current)
@@ -205,6 +214,7 @@ def _attempt_row(item: Settlement, late: _Late | None) -> tuple[Any, ...]:
     ended = item.at_ms if item.kind in ("refused", "retry") else None
     # a part without an answer is `?`: only a receipt can say that the carrier has it
     states = "".join("s" if ref else "?" for ref in item.refs) if item.kind == "unknown" else "s" * len(item.refs)
+    states = item.states or states
     if late is not None:  # receipts may have spoken of some parts since
         states = "".join(new if old == "?" else old for old, new in zip_longest(late.states, states, fillvalue="?"))
     refs = msgspec.json.encode(item.refs).decode() if item.refs else None
@@ -219,13 +229,14 @@ def _event_data(item: Settlement) -> str:
 
 async def _settle_jobs(session: Session, items: list[Settlement]) -> None:
     waiting = {
-        (item.project, item.message): (item.due_ms, "unknown" if item.kind == "unknown" else "deliver")
+        (item.project, item.message): (item.due_ms, next_kind(item), item.goes_to)
         for item in items
-        if item.kind == "unknown" or item.status == "queued"
+        if next_kind(item) is not None
     }
     if waiting:
         await session.execute(_WAIT, *turned((*key, *how) for key, how in waiting.items()))
-    await jobs.finish(session, [(i.project, i.message) for i in items if i.kind != "unknown" and i.status != "queued"])
+    await jobs.finish(session, [(item.project, item.message) for item in items if next_kind(item) is None])
+    await routes.wait(session, [(i.project, i.message, i.attempt, i.receipt_by_ms) for i in items if i.receipt_by_ms])
     unknown = [item for item in items if item.kind == "unknown"]
     transitions.add_events(
         session,

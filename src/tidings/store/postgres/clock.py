@@ -83,4 +83,9 @@ async def shift_deliveries(session: Session, items: list[tuple[int, int]]) -> li
     """(by_ms, from_ms)."""
     for by_ms, from_ms in items:
         await session.execute("update deliveries set next_ms = next_ms + $1 where next_ms > $2", by_ms, from_ms)
+        await session.execute("update receipt_waits set due_ms = due_ms + $1 where due_ms > $2", by_ms, from_ms)
+        await session.execute(
+            "update verifications set expires_ms = expires_ms + $1 where status = 'pending' and expires_ms > $2",
+            by_ms, from_ms,
+        )  # fmt: skip
     return [None] * len(items)

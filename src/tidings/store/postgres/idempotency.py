@@ -52,3 +52,8 @@ async def claim_all(session: Session, wanted: Sequence[Wanted], now_ms: int) -> 
         else:
             answers.append(("replay" if body_hash == item[2] else "reused", resource))
     return answers
+
+
+async def forget(session: Session, project: str, key_hash: str) -> None:
+    """What was claimed came to nothing; the key may be used again."""
+    await session.execute("delete from idempotency where project = $1 and key_hash = $2", project, key_hash)

@@ -25,6 +25,13 @@ cross join lateral (
   where p.to_hash = e.from_hash and m.provider = e.provider and (e.project = '' or m.project = e.project)
   order by p.owner desc limit 1) a"""
 
+# The messages that are named by the carrier's ids of them.
+_NAMED = f"""
+select e.n, a.project, a.message from {rowset("e", "n int, place int, ref text, provider text, project text")}
+join refs r on r.provider = e.provider and r.ref = e.ref
+join attempts a on a.project = r.project and a.id = r.attempt and (e.project = '' or a.project = e.project)
+order by e.n, e.place"""
+
 Reply = tuple[str, str]  # project, the message that is answered
 
 
@@ -113,13 +120,30 @@ async def _first_time(session: Session, wanted: dict[int, tuple[str, int]]) -> s
 
 async def _answered(session: Session, items: list[InboundRow]) -> dict[int, Reply]:
     wanted = [(n, item.from_hash, item.provider, item.provider_project) for n, item in enumerate(items)]
-    return {row[0]: (row[1], row[2]) for row in await session.fetch(_ANSWERED, *turned(wanted))}
+    found = {row[0]: (row[1], row[2]) for row in await session.fetch(_ANSWERED, *turned(wanted))}
+    named = [
+        (n, place, ref, item.provider, item.provider_project)
+        for n, item in enumerate(items)
+        for place, ref in enumerate(item.answers)
+    ]
+    for row in reversed(await session.fetch(_NAMED, *turned(named)) if named else []):  # the best one comes last
+        found[row[0]] = (row[1], row[2])
+    return found
+
+
+async def last(session: Session, provider: str, hashes: list[str]) -> dict[str, int]:
+    """When each of these people last wrote through the provider. A read."""
+    sql = (
+        "select p.to_hash, max(i.received_ms) from personal p join inbound i on i.project = p.project and i.id = p.owner"
+        " where p.to_hash = any($2::text[]) and i.provider = $1 group by p.to_hash"
+    )
+    return {row[0]: row[1] for row in await session.fetch(sql, provider, hashes)}
 
 
 async def _insert(session: Session, item: InboundRow, project: str, reply: str | None) -> None:
     await session.execute(
-        "insert into inbound values ($1, $2, $3, 'sms', $4, $5, $6, $7)",
-        project, item.id, item.provider, reply, item.parts, item.missing, item.received_ms,
+        "insert into inbound values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        project, item.id, item.provider, item.channel, reply, item.parts, item.missing, item.received_ms,
     )  # fmt: skip
     await session.execute(
         "insert into personal values ($1, $2, $3, $4, $5)", project, item.id, item.key_id, item.from_hash, item.sealed
@@ -140,18 +164,18 @@ async def _insert(session: Session, item: InboundRow, project: str, reply: str |
 
 
 async def _consent(session: Session, item: InboundRow, project: str, reply: str | None) -> list[tuple[Any, ...]]:
-    """STOP suppresses the person for the project's SMS, START lifts that."""
+    """STOP suppresses the person for the project on this channel, START lifts that."""
     if item.stop == "start":
         await session.execute(
-            "delete from suppressions where project = $1 and channel = 'sms' and to_hash = $2 and reason = 'stop'",
-            project, item.from_hash,
+            "delete from suppressions where project = $1 and channel = $2 and to_hash = $3 and reason = 'stop'",
+            project, item.channel, item.from_hash,
         )  # fmt: skip
         return []
     if item.stop != "stop":
         return []
     await session.execute(
-        "insert into suppressions values ($1, 'sms', $2, 'stop', $3) on conflict do nothing",
-        project, item.from_hash, item.received_ms,
+        "insert into suppressions values ($1, $2, $3, 'stop', $4) on conflict do nothing",
+        project, item.channel, item.from_hash, item.received_ms,
     )  # fmt: skip
     if reply is None:
         return [(project, item.events[2], "contact.unsubscribed", item.id, item.received_ms, None)]

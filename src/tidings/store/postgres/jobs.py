@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from tidings.store.contract import NEVER, Change, End, LeaseAsk, Release
 from tidings.store.postgres import transitions
 from tidings.store.postgres.rowset import columns, rowset, turned
@@ -27,7 +29,7 @@ cross join lateral (select count(*) as n from (
 where t.project is not null and c.n > 0"""
 # Takes each tenant's share, skipping what others have locked: they take theirs, nobody waits. Behind COLUMNS come
 # jobs.tries, kind, the owner before, the attempt left open, if any, the provider, to_hash, rescues (this one with them),
-# strikes; then what the order needs.
+# strikes, the providers tried on this channel (JSON), if any; then what the order needs.
 # (`|| ''` keeps the planner from the index of all open attempts: a message has few, a busy node has thousands.)
 _TAKE = f"""
 with taken as (
@@ -42,7 +44,9 @@ with taken as (
     d.due_ms)
 select {COLUMNS}, j.tries, j.kind, j.before, case when j.before is not null then (select a.id from attempts a
     where a.project = m.project and a.message = m.id and a.status || '' = 'sending' limit 1) end,
-  j.provider, p.to_hash, j.rescues, j.strikes, j.lane, j.due_ms
+  j.provider, p.to_hash, j.rescues, j.strikes, case when j.tries > 0 then (
+    select jsonb_agg(a.provider order by a.n)::text from attempts a
+    where a.project = m.project and a.message = m.id and a.channel || '' = m.channel) end, j.lane, j.due_ms
 from taken j join messages m on m.project = j.project and m.id = j.message {JOIN}"""
 _EXTRA = 2  # columns of _TAKE that only order its rows
 
@@ -180,14 +184,14 @@ join jobs j on j.project = e.project and j.message = e.message order by j.projec
 class Held(Locked):
     """Messages that this transaction holds, with their jobs: (owner, kind)."""
 
-    jobs: dict[Key, tuple[str | None, str]]
+    jobs: dict[Key, tuple[str | None, str]] = msgspec.field(default_factory=dict[Key, tuple[str | None, str]])
 
 
 async def hold(session: Session, keys: Iterable[Key]) -> Held:
     """Locks messages and then their jobs, each in order. A lease takes no lock on messages: hence both."""
     locked = await transitions.lock(session, keys)
     found = await session.fetch(_HOLD, *turned(locked.status)) if locked.status else []
-    return Held(locked.status, {(row[0], row[1]): (row[2], row[3]) for row in found})
+    return Held(locked.status, locked.chains, {(row[0], row[1]): (row[2], row[3]) for row in found})
 
 
 async def end(session: Session, items: list[End]) -> list[bool]:
@@ -212,7 +216,8 @@ async def _end(session: Session, items: list[End], locked: Locked) -> list[bool]
 _FINISH = f"""
 with l as materialized (
   select j.project, j.message from {rowset("e", "project text, message text")}
-  join jobs j on j.project = e.project and j.message = e.message order by j.project, j.message for update of j)
+  join jobs j on j.project = e.project and j.message = e.message and j.kind <> 'fallback'
+  order by j.project, j.message for update of j)
 delete from jobs j using l where j.project = l.project and j.message = l.message returning j.project, j.sequence"""
 _NEXT = f"""
 update jobs n set due_ms = n.ready_ms

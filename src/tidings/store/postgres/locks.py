@@ -15,6 +15,7 @@ _RECEIPTS: Final = 0x71D1
 _PARTS: Final = 0x71D2
 _SEQUENCES: Final = 0x71D3
 _FIRST: Final = 0x71D4
+_MARKS: Final = 0x71D5
 _SLOTS: Final = 256
 
 # The order of an array is the order of its locks: unnest gives it row by row.
@@ -50,3 +51,8 @@ async def sequences(session: Session, names: Iterable[str]) -> None:
 async def first(session: Session) -> None:
     """Only one process makes the first project."""
     await session.fetch(_EXCLUSIVE, _FIRST, [0])
+
+
+async def marks(session: Session, names: Iterable[str]) -> None:
+    """Of two verifications with a mark in common the second one to begin sees the first one."""
+    await session.fetch(_EXCLUSIVE, _MARKS, _slots(names))

@@ -9,7 +9,8 @@ from tidings.store.sealed import COLUMNS, JOIN, stored
 
 _MESSAGES = f"select {COLUMNS} from messages m {JOIN} where m.project = $1 and m.id = any($2::text[])"
 _ATTEMPTS = """
-select id, message, n, provider, status, parts, created_ms, sent_ms, ended_ms, error, cost from attempts
+select id, message, n, provider, status, parts, created_ms, sent_ms, ended_ms, error, cost, channel
+from attempts
 where project = $1 and message = any($2::text[]) order by message, n"""
 
 
@@ -24,6 +25,7 @@ async def attempts(session: Session, project: str, ids: list[str]) -> list[Store
         StoredAttempt(
             id=row[0], message=row[1], n=row[2], provider=row[3], status=row[4], parts=row[5], created_ms=row[6],
             sent_ms=row[7], ended_ms=row[8], error=msgspec.json.decode(row[9]) if row[9] else None, cost=row[10],
+            channel=row[11],
         )
         for row in await session.fetch(_ATTEMPTS, project, ids)
     ]  # fmt: skip

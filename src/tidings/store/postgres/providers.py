@@ -45,6 +45,7 @@ async def delete(session: Session, items: list[tuple[str, str, str]]) -> list[No
     for project, provider, name in sorted(items):
         await session.execute("delete from providers where project = $1 and id = $2", project, provider)
         await session.execute("delete from provider_states where name = $1", name)
+        await session.execute("delete from provider_health where provider = $1", name)
         await session.execute(_UNROUTE, name)
     return [None] * len(items)
 

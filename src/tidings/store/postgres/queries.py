@@ -14,7 +14,7 @@ from tidings.domain.view import StoredMessage
 from tidings.kit.limits import LIST_SCAN_ROWS
 from tidings.kit.secrets import KeyRing
 from tidings.store.lists import EventFilter, MessageFilter, StoredInbound, StoredReceipt, Subjects
-from tidings.store.postgres import log
+from tidings.store.postgres import log, verifications
 from tidings.store.postgres import messages as message_rows
 from tidings.store.postgres.session import Session
 from tidings.store.sealed import COLUMNS, JOIN, personal, stored
@@ -199,5 +199,10 @@ async def subjects(session: Session, ring: KeyRing, project: str, found: list[Ev
     if not ids:
         return Subjects({}, {})
     sent = await message_rows.load(session, ring, project, ids)
-    rest = [key for key in ids if key not in sent]
-    return Subjects(sent, await inbound_by_id(session, ring, project, rest) if rest else {})
+    verified = [key for key in ids if key.startswith("ver_")]
+    rest = [key for key in ids if key not in sent and not key.startswith("ver_")]
+    return Subjects(
+        sent,
+        await inbound_by_id(session, ring, project, rest) if rest else {},
+        await verifications.by_id(session, ring, project, verified) if verified else {},
+    )

@@ -12,10 +12,11 @@ import msgspec
 from tidings.kit.ids import new_id
 from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
-from tidings.store.postgres import jobs, locks, transitions
+from tidings.store.postgres import jobs, locks, routes, transitions
 from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 from tidings.store.postgres.transitions import Key, Locked
+from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
 
 _WANTED = "n int, provider text, ref text, to_hash text"
 _KNOWN = f"""
@@ -23,11 +24,12 @@ select e.n, a.project, a.message from {rowset("e", _WANTED)}
 join refs r on r.provider = e.provider and r.ref = e.ref and (e.to_hash is null or r.to_hash = e.to_hash)
 join attempts a on a.project = r.project and a.id = r.attempt"""
 _FIND = f"""
-select e.n, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts from {rowset("e", _WANTED)}
+select e.n, r.project, r.attempt, r.part, a.message, a.status, a.part_states, a.parts, a.channel, a.to_hash
+from {rowset("e", _WANTED)}
 join refs r on r.provider = e.provider and r.ref = e.ref and (e.to_hash is null or r.to_hash = e.to_hash)
 join attempts a on a.project = r.project and a.id = r.attempt"""
 _OPEN = f"""
-select e.n, a.project, a.id, a.message, a.parts, a.part_states, a.user_ref, a.sender, a.status
+select e.n, a.project, a.id, a.message, a.parts, a.part_states, a.user_ref, a.sender, a.status, a.channel
 from {rowset("e", "n int, provider text, to_hash text, since_ms bigint, until_ms bigint")}
 join attempts a on a.status in ('sending', 'unknown') and a.provider = e.provider and a.to_hash = e.to_hash
   and a.created_ms between e.since_ms and e.until_ms order by a.created_ms, a.id"""
@@ -50,18 +52,6 @@ with r as (
 insert into receipt_refs (provider, ref, receipt) select r.provider, x, r.id from r, unnest($6::text[]) x"""
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(ReceiptRow).decode
-
-
-class Match(msgspec.Struct, frozen=True):
-    """The part that a receipt speaks of."""
-
-    project: str
-    attempt: str
-    part: int
-    message: str
-    status: str
-    part_states: str
-    parts: int
 
 
 async def receive(session: Session, items: list[ReceiptRow]) -> list[bool]:
@@ -171,7 +161,9 @@ async def place_kept(session: Session, early: Kept, locked: Locked) -> None:
 async def _lock_more(session: Session, keys: set[Key], locked: Locked) -> None:
     """For what came in between: seldom, and out of order, so that one of two may have to start again."""
     if not keys <= locked.status.keys():
-        locked.status |= (await transitions.lock(session, keys)).status
+        more = await transitions.lock(session, keys)
+        locked.status |= more.status
+        locked.chains |= more.chains
 
 
 async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, list[Any]]:
@@ -222,11 +214,11 @@ async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match 
     await session.execute(
         "update attempts set part_states = $1 where project = $2 and id = $3", states, project, attempt
     )
-    if "?" not in states:
+    if accounted(states, str(chosen[9])):
         await jobs.finish(session, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
         await transitions.apply(session, [sent], locked)
-    return Match(project, attempt, part, message, "sent", states, parts)
+    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[9]), item.to_hash or "")
 
 
 def _candidate(item: ReceiptRow, open_ones: list[Any]) -> Any:
@@ -240,17 +232,12 @@ def _digits(sender: str | None) -> str:
     return (sender or "").lstrip("+").lower()
 
 
-_LETTER = {"delivered": "d", "undelivered": "u"}
-
-
 async def _apply(session: Session, matched: list[tuple[ReceiptRow, Match]], locked: Locked) -> None:
     states: dict[str, list[Any]] = {}
     changes: list[Change] = []
-    reads: list[tuple[ReceiptRow, Match]] = []
+    ended: list[tuple[str, str]] = []
     for item, match in matched:
-        if item.carrier_state == "read":
-            reads.append((item, match))
-        letter = _LETTER.get(item.state)
+        letter = LETTER.get(item.state)
         if letter is None:
             continue
         row = states.get(match.attempt)
@@ -258,33 +245,25 @@ async def _apply(session: Session, matched: list[tuple[ReceiptRow, Match]], lock
         if old[match.part] in ("d", letter):
             continue
         new = old[: match.part] + letter + old[match.part + 1 :]
-        status = _attempt_status(new)
+        status = attempt_status(new, match.channel)
         over = status not in ("sent", "unknown")
-        ended = item.received_ms if over else None
-        states[match.attempt] = [match.project, match.attempt, new, status, ended]
+        states[match.attempt] = [match.project, match.attempt, new, status, item.received_ms if over else None]
+        if over and status != "undelivered":
+            ended.append((match.project, match.message))
         if over and not (status == "undelivered" and await _another_way(session, match)):
-            changes.append(_change(item, match, status))
+            changes.append(change_of(item, match, status))
     if states:
         await session.execute(_ATTEMPTS, *turned(states.values()))
+    await routes.come(session, ended)
     await transitions.apply(session, changes, locked)
-    await _read(session, reads)
-
-
-def _attempt_status(states: str) -> str:
-    if "?" in states:
-        return "unknown"
-    if "s" in states:
-        return "sent"
-    if "u" not in states:
-        return "delivered"
-    return "partially_delivered" if "d" in states else "undelivered"
+    await _engaged(session, matched)
 
 
 async def _another_way(session: Session, match: Match) -> bool:
     """A failing end is written only when no attempt is left (design §2)."""
     found = await session.fetchval(
         "select 1 from attempts where project = $1 and message = $2 and id <> $3 and status in ('sending', 'sent', 'unknown')"
-        " union all select 1 from jobs where project = $1 and message = $2 limit 1",
+        " union all select 1 from jobs where project = $1 and message = $2 and kind <> 'fallback' limit 1",
         match.project,
         match.message,
         match.attempt,
@@ -292,35 +271,22 @@ async def _another_way(session: Session, match: Match) -> bool:
     return found is not None
 
 
-def _change(item: ReceiptRow, match: Match, status: str) -> Change:
-    data: dict[str, Any] = {"attempt_id": match.attempt, "provider": item.provider}
-    error = None
-    if status != "delivered":
-        data["carrier_state"] = item.carrier_state
-        error = _encode(
-            {
-                "code": f"carrier_{item.carrier_state}",
-                "detail": f"the carrier reports: {item.carrier_state}",
-                "permanent": True,
-                "retryable": False,
-                "provider_code": item.error_code,
-                "spec": "SMPP 3.4 §5.2.28",
-            }
-        ).decode()
-    return Change(
-        project=match.project, message=match.message, status=status, at_ms=item.received_ms, event=item.event,
-        error=error, data=_encode(data).decode(),
-    )  # fmt: skip
-
-
-async def _read(session: Session, reads: list[tuple[ReceiptRow, Match]]) -> None:
-    for item, match in reads:
+async def _engaged(session: Session, matched: list[tuple[ReceiptRow, Match]]) -> None:
+    """What people did, told once each, and addresses that must not be written to again."""
+    for item, match in matched:
+        column = ENGAGED.get(item.engagement or "")
+        if column is None:
+            continue
         first = await session.execute(
-            "update messages set read_ms = $1 where project = $2 and id = $3 and read_ms is null",
+            f"update messages set {column} = $1 where project = $2 and id = $3 and {column} is null",
             item.received_ms,
             match.project,
             match.message,
         )
         if first:
-            event = (match.project, item.event, "message.read", match.message, item.received_ms, None)
+            kind, data = f"message.{item.engagement}", engagement_data(item, match)
+            event = (match.project, new_id("evt"), kind, match.message, item.received_ms, data)
             transitions.add_events(session, [event])
+    gone = [(m.project, m.channel, m.to_hash, i.suppress, i.received_ms) for i, m in matched if i.suppress is not None]
+    for row in sorted(gone):  # rows of suppressions are locked in one order
+        await session.execute("insert into suppressions values ($1, $2, $3, $4, $5) on conflict do nothing", *row)

@@ -55,6 +55,12 @@ async def get(session: Session, ring: KeyRing, project: str, channel: str, to_ha
     return Suppression(channel=channel, to_hash=to_hash, reason=row[0], created_ms=row[1], to=to)
 
 
+async def among(session: Session, project: str, channel: str, hashes: list[str]) -> list[str]:
+    """Those of these hashes that are suppressed. A read."""
+    sql = "select to_hash from suppressions where project = $1 and channel = $2 and to_hash = any($3::text[])"
+    return [row[0] for row in await session.fetch(sql, project, channel, hashes)]
+
+
 async def page(session: Session, ring: KeyRing, project: str, after: tuple[str, str], limit: int) -> list[Suppression]:
     """Suppressions of the project by (channel, to_hash), behind `after`. A read."""
     found = await session.fetch(

@@ -6,15 +6,16 @@ from typing import Any
 import msgspec
 
 from tidings.domain.status import ENDS, may_follow
+from tidings.store import chain
 from tidings.store.contract import Change
-from tidings.store.postgres import locks
+from tidings.store.postgres import fallback, locks
 from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 
 Key = tuple[str, str]  # project, message
 
 _LOCK = f"""
-select m.project, m.id, m.status, m.sequence from {rowset("e", "project text, id text")}
+select m.project, m.id, m.status, m.sequence, m.chain from {rowset("e", "project text, id text")}
 join messages m on m.project = e.project and m.id = e.id order by m.project, m.id for no key update of m"""
 _UPDATE = f"""
 update messages m set status = e.status, error = coalesce(e.error, m.error), sent_ms = coalesce(m.sent_ms, e.sent_ms),
@@ -27,6 +28,7 @@ class Locked(msgspec.Struct):
     """Messages that this transaction holds: nobody else changes them, their jobs or their attempts before its end."""
 
     status: dict[Key, str]
+    chains: dict[Key, str] = msgspec.field(default_factory=dict[Key, str])  # of those with several channels
 
 
 async def lock(session: Session, keys: Iterable[Key]) -> Locked:
@@ -36,7 +38,8 @@ async def lock(session: Session, keys: Iterable[Key]) -> Locked:
     sequenced = {f"{row[0]}/{row[3]}" for row in found if row[3] is not None}
     if sequenced:
         await locks.sequences(session, sequenced)
-    return Locked({(row[0], row[1]): row[2] for row in found})
+    chains = {(row[0], row[1]): row[4] for row in found if row[4] is not None}
+    return Locked({(row[0], row[1]): row[2] for row in found}, chains)
 
 
 async def apply(session: Session, changes: list[Change], locked: Locked) -> list[bool]:
@@ -44,11 +47,12 @@ async def apply(session: Session, changes: list[Change], locked: Locked) -> list
     done: list[bool] = []
     updates: dict[Key, list[Any]] = {}
     status = locked.status
+    turned_into_next = await _chained(session, changes, locked) if locked.chains else frozenset[str]()
     for change in changes:
         key = (change.project, change.message)
         allowed = key in status and may_follow(status[key], change.status)
         done.append(allowed)
-        if not allowed:
+        if not allowed or change.event in turned_into_next:
             continue
         status[key] = change.status
         _merge(updates, key, change)
@@ -57,6 +61,29 @@ async def apply(session: Session, changes: list[Change], locked: Locked) -> list
     if updates:
         await session.execute(_UPDATE, *turned(updates.values()))
     return done
+
+
+async def _chained(session: Session, changes: list[Change], locked: Locked) -> frozenset[str]:
+    """What changes mean for messages with several channels. The events of those that the next channel takes the place of."""
+    due: list[tuple[str, str, int]] = []
+    over: list[Key] = []
+    taken: set[str] = set()
+    for change in changes:
+        key = (change.project, change.message)
+        if key not in locked.chains or not may_follow(locked.status[key], change.status):
+            continue
+        due_ms = chain.next_due_ms(locked.chains[key], change)
+        if due_ms is not None:
+            due.append((*key, due_ms))
+            if change.status in chain.FAILING:
+                taken.add(change.event)
+        elif chain.over(locked.chains[key], change):
+            over.append(key)
+    if due:
+        await fallback.put(session, due)
+    if over:
+        await fallback.drop(session, over)
+    return frozenset(taken)
 
 
 def _merge(updates: dict[Key, list[Any]], key: Key, change: Change) -> None:

@@ -20,6 +20,7 @@ _JOBS = """
 insert into jobs (project, message, lane, provider, due_ms, ready_ms, expires_ms, sequence, owner, tries)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _EVENTS = "insert into events (project, id, type, message, at_ms) values (?, ?, 'message.' || ?, ?, ?)"
+_CHAIN = "update messages set chain = ? where project = ? and id = ?"
 _IDEMPOTENCY = "insert into {} values (?, ?, ?, ?)"
 # The fields of NewMessage that a statement takes, by place.
 _MESSAGE: Final = itemgetter(*range(16))
@@ -127,6 +128,9 @@ def _insert(connection: Connection, fresh: list[NewMessage], names: list[str]) -
     connection.executemany(_PERSONAL, map(_OWNER, values))
     connection.executemany(_JOBS, jobs)
     connection.executemany(_EVENTS, map(_EVENT, values))
+    chained = [(row[25], row[0], row[1]) for row in values if row[25] is not None]
+    if chained:
+        connection.executemany(_CHAIN, chained)
     keyed = [_KEY(row) for row in values if row[23] is not None]
     if keyed:
         connection.executemany(_IDEMPOTENCY.format(names[0]), keyed)

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidings.store.contract import Begin, Begun, Change, Settlement
-from tidings.store.sqlite import jobs, receipts, transitions
+from tidings.store.contract import Begin, Begun, Change, Settlement, next_kind
+from tidings.store.sqlite import jobs, receipts, routes, suppressions, transitions
 from tidings.store.sqlite.link import Connection, rows
 
 _CHECK = """
@@ -107,7 +107,10 @@ _CURRENT = """
 select e.value->>2 from json_each(?) e
 cross join attempts a on a.project = e.value->>0 and a.id = e.value->>2
 join jobs j on j.project = a.project and j.message = a.message and j.tries = a.n"""
-_WAIT = "update jobs set owner = null, due_ms = ?3, kind = ?4 where project = ?1 and message = ?2"
+_WAIT = (
+    "update jobs set owner = null, due_ms = ?3, kind = ?4, provider = coalesce(?5, provider)"
+    " where project = ?1 and message = ?2"
+)
 _ATTEMPT_STATUS = {"sent": "sent", "refused": "refused", "retry": "refused", "unknown": "unknown"}
 
 
@@ -122,6 +125,12 @@ def settle(connection: Connection, items: list[Settlement]) -> list[None]:
         if ref
     ]
     connection.executemany(_REFS, refs)
+    costs = [(item.cost, item.project, item.attempt) for item in items if item.cost is not None]
+    if costs:
+        connection.executemany("update attempts set cost = ? where project = ? and id = ?", costs)
+    gone = [one for item in items for one in item.suppressions]
+    if gone:
+        suppressions.add(connection, gone)
     current = _current(connection, items)
     open_still = [
         item for item in items
@@ -193,6 +202,7 @@ def _attempt_row(item: Settlement, before: _Before | None) -> tuple[Any, ...]:
     ended = item.at_ms if item.kind in ("refused", "retry") else None
     # a part without an answer is `?`: only a receipt can say that the carrier has it
     states = "".join("s" if ref else "?" for ref in item.refs) if item.kind == "unknown" else "s" * len(item.refs)
+    states = item.states or states
     if before is not None:  # what receipts said of a part stays with the part that has their id
         told = {ref: before.states[part : part + 1] for ref, part in before.guessed.items()}
         states = "".join(told.get(ref) or state for ref, state in zip(item.refs, states, strict=True))
@@ -216,14 +226,10 @@ def _event_data(item: Settlement) -> str:
 
 
 def _settle_jobs(connection: Connection, items: list[Settlement]) -> None:
-    waiting = [
-        (item.project, item.message, item.due_ms, "unknown" if item.kind == "unknown" else "deliver")
-        for item in items
-        if item.kind == "unknown" or item.status == "queued"
-    ]
+    waiting = [(i.project, i.message, i.due_ms, next_kind(i), i.goes_to) for i in items if next_kind(i) is not None]
     connection.executemany(_WAIT, waiting)
-    over = [(item.project, item.message) for item in items if item.kind != "unknown" and item.status != "queued"]
-    jobs.finish(connection, over)
+    jobs.finish(connection, [(item.project, item.message) for item in items if next_kind(item) is None])
+    routes.wait(connection, [(i.project, i.message, i.attempt, i.receipt_by_ms) for i in items if i.receipt_by_ms])
     unknown = [item for item in items if item.kind == "unknown"]
     transitions.add_events(
         connection,

@@ -83,4 +83,9 @@ def shift_deliveries(connection: Connection, items: list[tuple[int, int]]) -> li
     """(by_ms, from_ms)."""
     for by_ms, from_ms in items:
         connection.execute("update deliveries set next_ms = next_ms + ?1 where next_ms > ?2", (by_ms, from_ms))
+        connection.execute("update receipt_waits set due_ms = due_ms + ?1 where due_ms > ?2", (by_ms, from_ms))
+        connection.execute(
+            "update verifications set expires_ms = expires_ms + ?1 where status = 'pending' and expires_ms > ?2",
+            (by_ms, from_ms),
+        )
     return [None] * len(items)

@@ -42,3 +42,9 @@ def claim(
             return ("replay" if found[0] == body_hash else "reused"), str(found[1])
     connection.execute(f"insert into {names[0]} values (?, ?, ?, ?)", (project, key_hash, body_hash, resource))
     return "new", resource
+
+
+def forget(connection: Connection, project: str, key_hash: str, now_ms: int) -> None:
+    """Within a write: what was claimed came to nothing; the key may be used again."""
+    for name in tables(connection, now_ms):
+        connection.execute(f"delete from {name} where project = ? and key_hash = ?", (project, key_hash))

@@ -74,7 +74,11 @@ def _first_time(connection: Connection, item: InboundRow | InboundPartRow) -> bo
 
 
 def _answered(connection: Connection, item: InboundRow) -> tuple[str, str | None]:
-    """Project and the message that this one answers: the latest one sent to this person through this provider."""
+    """Project and the message that this one answers: the one it names, else the latest one to this person through here."""
+    for ref in item.answers:
+        named = connection.execute(_NAMED, (item.provider, ref, item.provider_project)).fetchone()
+        if named is not None:
+            return str(named[0]), str(named[1])
     row = connection.execute(
         "select m.project, m.id from personal p join messages m on m.project = p.project and m.id = p.owner"
         " where p.to_hash = ?1 and m.provider = ?2 and (?3 = '' or m.project = ?3) order by p.owner desc limit 1",
@@ -89,10 +93,25 @@ def _answered(connection: Connection, item: InboundRow) -> tuple[str, str | None
     return str(first[0]), None
 
 
+_NAMED = (
+    "select a.project, a.message from refs r join attempts a on a.project = r.project and a.id = r.attempt"
+    " where r.provider = ?1 and r.ref = ?2 and (?3 = '' or a.project = ?3) limit 1"
+)
+
+
+def last(connection: Connection, provider: str, hashes: list[str]) -> dict[str, int]:
+    """When each of these people last wrote through the provider. A read."""
+    sql = (
+        "select p.to_hash, max(i.received_ms) from json_each(?2) e join personal p on p.to_hash = e.value"
+        " join inbound i on i.project = p.project and i.id = p.owner where i.provider = ?1 group by p.to_hash"
+    )
+    return {str(row[0]): int(row[1]) for row in connection.execute(sql, (provider, *rows(hashes)))}  # pyright: ignore
+
+
 def _insert(connection: Connection, item: InboundRow, project: str, reply: str | None) -> None:
     connection.execute(
-        "insert into inbound values (?, ?, ?, 'sms', ?, ?, ?, ?)",
-        (project, item.id, item.provider, reply, item.parts, item.missing, item.received_ms),
+        "insert into inbound values (?, ?, ?, ?, ?, ?, ?, ?)",
+        (project, item.id, item.provider, item.channel, reply, item.parts, item.missing, item.received_ms),
     )
     connection.execute(
         "insert into personal values (?, ?, ?, ?, ?)", (project, item.id, item.key_id, item.from_hash, item.sealed)
@@ -113,18 +132,18 @@ def _insert(connection: Connection, item: InboundRow, project: str, reply: str |
 
 
 def _consent(connection: Connection, item: InboundRow, project: str, reply: str | None) -> list[tuple[object, ...]]:
-    """STOP suppresses the person for the project's SMS, START lifts that."""
+    """STOP suppresses the person for the project on this channel, START lifts that."""
     if item.stop == "start":
         connection.execute(
-            "delete from suppressions where project = ? and channel = 'sms' and to_hash = ? and reason = 'stop'",
-            (project, item.from_hash),
+            "delete from suppressions where project = ? and channel = ? and to_hash = ? and reason = 'stop'",
+            (project, item.channel, item.from_hash),
         )
         return []
     if item.stop != "stop":
         return []
     connection.execute(
-        "insert or ignore into suppressions values (?, 'sms', ?, 'stop', ?)",
-        (project, item.from_hash, item.received_ms),
+        "insert or ignore into suppressions values (?, ?, ?, 'stop', ?)",
+        (project, item.channel, item.from_hash, item.received_ms),
     )
     if reply is None:
         return [(project, item.events[2], "contact.unsubscribed", item.id, item.received_ms, None)]

@@ -8,11 +8,12 @@ from tidings.store.sqlite import transitions
 from tidings.store.sqlite.link import Connection, rows
 
 #: Behind COLUMNS in a leased row: jobs.tries, kind, the owner before, the attempt left open, if any, provider, to_hash,
-#: rescues (this one with them) and strikes.
+#: rescues (this one with them), strikes, and the providers tried on this channel, in order (JSON), if any.
 LEASED = COLUMNS + (
     ", j.tries, j.kind, j.owner, case when j.owner is not null then (select a.id from attempts a indexed by attempts_message"
     " where a.project = m.project and a.message = m.id and a.status = 'sending') end, j.provider, p.to_hash,"
-    " j.rescues + (j.owner is not null), j.strikes"
+    " j.rescues + (j.owner is not null), j.strikes, case when j.tries > 0 then (select json_group_array(a.provider order by a.n)"
+    " from attempts a indexed by attempts_message where a.project = m.project and a.message = m.id and a.channel = m.channel) end"
 )
 _TENANTS = """
 with recursive t(x) as (select min(project) from jobs where lane = ?1
@@ -126,7 +127,7 @@ def end(connection: Connection, items: list[End]) -> list[bool]:
 
 
 _FINISH = """
-delete from jobs where project = ? and message = ? returning project, sequence"""
+delete from jobs where project = ? and message = ? and kind <> 'fallback' returning project, sequence"""
 _NEXT = """
 update jobs set due_ms = ready_ms where due_ms = ?1 and (project, message) in (
   select e.value->>0, (select min(j.message) from jobs j where j.project = e.value->>0 and j.sequence = e.value->>1)

@@ -19,13 +19,15 @@ def load(connection: Connection, ring: KeyRing, project: str, ids: list[str]) ->
 def attempts(connection: Connection, project: str, ids: list[str]) -> list[StoredAttempt]:
     """All attempts of these messages, in order."""
     sql = (
-        "select a.id, a.message, a.n, a.provider, a.status, a.parts, a.created_ms, a.sent_ms, a.ended_ms, a.error, a.cost"
+        "select a.id, a.message, a.n, a.provider, a.status, a.parts, a.created_ms, a.sent_ms, a.ended_ms, a.error, a.cost,"
+        " a.channel"
         " from json_each(?1) e cross join attempts a on a.project = ?2 and a.message = e.value order by a.message, a.n"
     )
     return [
         StoredAttempt(
             id=row[0], message=row[1], n=row[2], provider=row[3], status=row[4], parts=row[5], created_ms=row[6],
             sent_ms=row[7], ended_ms=row[8], error=msgspec.json.decode(row[9]) if row[9] else None, cost=row[10],
+            channel=row[11],
         )
         for row in connection.execute(sql, (*rows(ids), project))
     ]  # fmt: skip

@@ -41,6 +41,7 @@ def delete(connection: Connection, items: list[tuple[str, str, str]]) -> list[No
     for project, provider, name in items:
         connection.execute("delete from providers where project = ? and id = ?", (project, provider))
         connection.execute("delete from provider_states where name = ?", (name,))
+        connection.execute("delete from provider_health where provider = ?", (name,))
         connection.execute("update jobs set provider = '' where provider = ? and owner is null", (name,))
     return [None] * len(items)
 

@@ -15,6 +15,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.store.lists import EventFilter, MessageFilter, StoredInbound, StoredReceipt, Subjects
 from tidings.store.sealed import COLUMNS, JOIN, personal, stored
 from tidings.store.sqlite import messages as message_rows
+from tidings.store.sqlite import verifications
 from tidings.store.sqlite.link import Connection
 
 _SINCE_SLACK_MS = 1_000  # an id is made up to this long after the time of its row
@@ -195,5 +196,10 @@ def subjects(connection: Connection, ring: KeyRing, project: str, found: list[Ev
     """What these events are about; all messages in one query. A read."""
     ids = list({event.message for event in found if event.message is not None})
     sent = message_rows.load(connection, ring, project, ids)
-    rest = [key for key in ids if key not in sent]
-    return Subjects(sent, inbound_by_id(connection, ring, project, rest) if rest else {})
+    verified = [key for key in ids if key.startswith("ver_")]
+    rest = [key for key in ids if key not in sent and not key.startswith("ver_")]
+    return Subjects(
+        sent,
+        inbound_by_id(connection, ring, project, rest) if rest else {},
+        verifications.by_id(connection, ring, project, verified) if verified else {},
+    )

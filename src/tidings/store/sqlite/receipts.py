@@ -7,30 +7,19 @@ import msgspec
 from tidings.kit.ids import new_id
 from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
-from tidings.store.sqlite import jobs, transitions
+from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
+from tidings.store.sqlite import jobs, routes, transitions
 from tidings.store.sqlite.link import Connection, rows
 
 # two look-ups by key: as a join SQLite takes five times as long for it
 _REF = "select ?1, project, attempt, part from refs where provider = ?2 and ref = ?3 and to_hash = ?4"
 _REF_OF_ANYBODY = "select ?1, project, attempt, part from refs where provider = ?2 and ref = ?3"
-_ATTEMPT = "select message, status, part_states, parts from attempts where project = ? and id = ?"
+_ATTEMPT = "select message, status, part_states, parts, channel, to_hash from attempts where project = ? and id = ?"
 _ATTEMPTS = """
 update attempts set part_states = ?3, status = ?4, ended_ms = coalesce(?5, ended_ms) where project = ?1 and id = ?2"""
 _PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(ReceiptRow).decode
-
-
-class Match(msgspec.Struct, frozen=True):
-    """The part that a receipt speaks of."""
-
-    project: str
-    attempt: str
-    part: int
-    message: str
-    status: str
-    part_states: str
-    parts: int
 
 
 def receive(connection: Connection, items: list[ReceiptRow]) -> list[bool]:
@@ -53,8 +42,7 @@ def _find(connection: Connection, items: list[ReceiptRow]) -> dict[int, Match]:
         row = connection.execute(_ATTEMPT, (project, attempt)).fetchone()
         if row is None:
             continue
-        message, status, states, parts = row
-        match = Match(str(project), str(attempt), int(part), str(message), str(status), str(states), int(parts))
+        match = Match(str(project), str(attempt), int(part), *row)
         matches = found.setdefault(int(n), [])
         if match not in matches:
             matches.append(match)
@@ -129,7 +117,7 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
     open_ones = list(
         connection.execute(
-            "select project, id, message, parts, part_states, user_ref, sender, status from attempts"
+            "select project, id, message, parts, part_states, user_ref, sender, status, channel from attempts"
             " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?",
             (item.provider, item.to_hash, around - near, min(around + near, item.received_ms + CLOCK_STEP_MS)),
         )
@@ -149,28 +137,23 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     ref = (item.provider, item.refs[0], item.to_hash, project, attempt, part)
     connection.execute("insert or replace into refs values (?, ?, ?, ?, ?, ?)", ref)
     connection.execute("update attempts set part_states = ? where project = ? and id = ?", (states, project, attempt))
-    if "?" not in states:
+    if accounted(states, str(chosen[0][8])):
         jobs.finish(connection, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=around, event=new_id("evt"))
         transitions.apply(connection, [sent])
-    return Match(project, attempt, part, message, "sent", states, parts)
+    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[0][8]), item.to_hash)
 
 
 def _digits(sender: object) -> str:
     return str(sender or "").lstrip("+").lower()
 
 
-_LETTER = {"delivered": "d", "undelivered": "u"}
-
-
 def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> None:
     states: dict[str, list[Any]] = {}
     changes: list[Change] = []
-    reads: list[tuple[Any, ...]] = []
+    ended: list[tuple[str, str]] = []
     for item, match in matched:
-        if item.carrier_state == "read":
-            reads.append((match.project, match.message, item.received_ms, item.event))
-        letter = _LETTER.get(item.state)
+        letter = LETTER.get(item.state)
         if letter is None:
             continue
         row = states.get(match.attempt)
@@ -178,63 +161,44 @@ def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> N
         if old[match.part] in ("d", letter):
             continue
         new = old[: match.part] + letter + old[match.part + 1 :]
-        status = _attempt_status(new)
+        status = attempt_status(new, match.channel)
         over = status not in ("sent", "unknown")
-        ended = item.received_ms if over else None
-        states[match.attempt] = [match.project, match.attempt, new, status, ended]
+        states[match.attempt] = [match.project, match.attempt, new, status, item.received_ms if over else None]
+        if over and status != "undelivered":
+            ended.append((match.project, match.message))
         if over and not (status == "undelivered" and _another_way(connection, match)):
-            changes.append(_change(item, match, status))
+            changes.append(change_of(item, match, status))
     connection.executemany(_ATTEMPTS, states.values())
+    routes.come(connection, ended)
     transitions.apply(connection, changes)
-    _read(connection, reads)
-
-
-def _attempt_status(states: str) -> str:
-    if "?" in states:
-        return "unknown"
-    if "s" in states:
-        return "sent"
-    if "u" not in states:
-        return "delivered"
-    return "partially_delivered" if "d" in states else "undelivered"
+    _engaged(connection, matched)
 
 
 def _another_way(connection: Connection, match: Match) -> bool:
     """A failing end is written only when no attempt is left (design §2)."""
     row = connection.execute(
         "select 1 from attempts where project = ?1 and message = ?2 and id <> ?3 and status in ('sending', 'sent', 'unknown')"
-        " union all select 1 from jobs where project = ?1 and message = ?2 limit 1",
+        " union all select 1 from jobs where project = ?1 and message = ?2 and kind <> 'fallback' limit 1",
         (match.project, match.message, match.attempt),
     ).fetchone()
     return row is not None
 
 
-def _change(item: ReceiptRow, match: Match, status: str) -> Change:
-    data: dict[str, Any] = {"attempt_id": match.attempt, "provider": item.provider}
-    error = None
-    if status != "delivered":
-        data["carrier_state"] = item.carrier_state
-        error = _encode(
-            {
-                "code": f"carrier_{item.carrier_state}",
-                "detail": f"the carrier reports: {item.carrier_state}",
-                "permanent": True,
-                "retryable": False,
-                "provider_code": item.error_code,
-                "spec": "SMPP 3.4 §5.2.28",
-            }
-        ).decode()
-    return Change(
-        project=match.project, message=match.message, status=status, at_ms=item.received_ms, event=item.event,
-        error=error, data=_encode(data).decode(),
-    )  # fmt: skip
-
-
-def _read(connection: Connection, reads: list[tuple[Any, ...]]) -> None:
-    for project, message, at_ms, event in reads:
-        connection.execute(
-            "update messages set read_ms = ? where project = ? and id = ? and read_ms is null",
-            (at_ms, project, message),
-        )
-        if connection.changes():
-            transitions.add_events(connection, [(project, event, "message.read", message, at_ms, None)])
+def _engaged(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> None:
+    """What people did, told once each, and addresses that must not be written to again."""
+    for item, match in matched:
+        column = ENGAGED.get(item.engagement or "")
+        if column is not None:
+            connection.execute(
+                f"update messages set {column} = ? where project = ? and id = ? and {column} is null",
+                (item.received_ms, match.project, match.message),
+            )
+            if connection.changes():
+                kind, data = f"message.{item.engagement}", engagement_data(item, match)
+                event = (match.project, new_id("evt"), kind, match.message, item.received_ms, data)
+                transitions.add_events(connection, [event])
+        if item.suppress is not None:
+            connection.execute(
+                "insert or ignore into suppressions values (?, ?, ?, ?, ?)",
+                (match.project, match.channel, match.to_hash, item.suppress, item.received_ms),
+            )

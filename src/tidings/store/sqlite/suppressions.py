@@ -4,7 +4,7 @@ from tidings.kit.secrets import KeyRing
 from tidings.store.accounts import NewSuppression, Suppression, owner
 from tidings.store.sealed import personal
 from tidings.store.sqlite.keys import claimed
-from tidings.store.sqlite.link import Connection
+from tidings.store.sqlite.link import Connection, rows
 
 
 def add(connection: Connection, items: list[NewSuppression]) -> list[tuple[str, str]]:
@@ -47,6 +47,15 @@ def get(connection: Connection, ring: KeyRing, project: str, channel: str, to_ha
         return None
     to = _address(connection, ring, project, to_hash)
     return Suppression(channel=channel, to_hash=to_hash, reason=str(row[0]), created_ms=int(row[1]), to=to)
+
+
+def among(connection: Connection, project: str, channel: str, hashes: list[str]) -> list[str]:
+    """Those of these hashes that are suppressed. A read."""
+    sql = (
+        "select s.to_hash from json_each(?3) e join suppressions s"
+        " on s.project = ?1 and s.channel = ?2 and s.to_hash = e.value"
+    )
+    return [str(row[0]) for row in connection.execute(sql, (project, channel, *rows(hashes)))]
 
 
 def page(connection: Connection, ring: KeyRing, project: str, after: tuple[str, str], limit: int) -> list[Suppression]:

@@ -3,10 +3,12 @@
 from typing import Any
 
 from tidings.domain.status import ENDS, may_follow
+from tidings.store import chain
 from tidings.store.contract import Change
+from tidings.store.sqlite import fallback
 from tidings.store.sqlite.link import Connection
 
-_STATUSES = "select project, id, status from messages where project = ? and id = ?"
+_STATUSES = "select project, id, status, chain from messages where project = ? and id = ?"
 _UPDATE = """
 update messages set status = ?3, error = coalesce(?4, error), sent_ms = coalesce(sent_ms, ?5),
   delivered_ms = coalesce(?6, delivered_ms), ended_ms = ?7
@@ -19,7 +21,10 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
     if not changes:
         return []
     keys = {(change.project, change.message) for change in changes}
-    status = {(row[0], row[1]): str(row[2]) for row in connection.executemany(_STATUSES, keys)}
+    found = list(connection.executemany(_STATUSES, keys))
+    status = {(row[0], row[1]): str(row[2]) for row in found}
+    chains = {(row[0], row[1]): str(row[3]) for row in found if row[3] is not None}
+    turned = _chained(connection, changes, chains, status) if chains else frozenset[str]()
     done: list[bool] = []
     updates: dict[tuple[str, str], list[Any]] = {}
     events: list[tuple[Any, ...]] = []
@@ -27,7 +32,7 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
         key = (change.project, change.message)
         allowed = key in status and may_follow(status[key], change.status)
         done.append(allowed)
-        if not allowed:
+        if not allowed or change.event in turned:
             continue
         status[key] = change.status
         _merge(updates, key, change)
@@ -36,6 +41,32 @@ def apply(connection: Connection, changes: list[Change]) -> list[bool]:
     connection.executemany(_UPDATE, updates.values())
     add_events(connection, events)
     return done
+
+
+def _chained(
+    connection: Connection,
+    changes: list[Change],
+    chains: dict[tuple[Any, Any], str],
+    status: dict[tuple[Any, Any], str],
+) -> frozenset[str]:
+    """What changes mean for messages with several channels. The events of those that the next channel takes the place of."""
+    due: list[tuple[str, str, int]] = []
+    over: list[tuple[str, str]] = []
+    turned: set[str] = set()
+    for change in changes:
+        key = (change.project, change.message)
+        if key not in chains or not may_follow(status[key], change.status):
+            continue
+        due_ms = chain.next_due_ms(chains[key], change)
+        if due_ms is not None:
+            due.append((*key, due_ms))
+            if change.status in chain.FAILING:
+                turned.add(change.event)
+        elif chain.over(chains[key], change):
+            over.append(key)
+    fallback.put(connection, due)
+    fallback.drop(connection, over)
+    return frozenset(turned)
 
 
 def _merge(updates: dict[tuple[str, str], list[Any]], key: tuple[str, str], change: Change) -> None:

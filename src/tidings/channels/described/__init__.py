@@ -1,0 +1,1 @@
+"""A carrier over HTTP that is described by configuration, not programmed: of any channel."""

@@ -1,0 +1,1 @@
+"""Email: its providers, and the listener for what comes back."""

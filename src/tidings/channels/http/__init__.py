@@ -1,0 +1,1 @@
+"""What every provider over HTTP is built on."""

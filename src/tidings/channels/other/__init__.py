@@ -1,0 +1,1 @@
+"""The long tail: services that take a note and give nothing back."""

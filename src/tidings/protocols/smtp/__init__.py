@@ -1,0 +1,1 @@
+"""What is said between mail systems: commands, replies, status codes."""

@@ -1,0 +1,1 @@
+"""Web Push: message encryption and voluntary server identification."""
