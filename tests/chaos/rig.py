@@ -164,7 +164,13 @@ class Load:
         while self.next < count:
             number, self.next = self.next, self.next + 1
             text = self.texts.get(number, f"SEQ{number}X")
-            body = {"to": f"+4471{number:08}", "from": "12345", "text": text, "on_unknown": self.on_unknown}
+            body = {
+                "to": f"+4471{number:08}",
+                "from": "12345",
+                "text": text,
+                "on_unknown": self.on_unknown,
+                "reference": str(number),
+            }
             while not await self._once(session, number, body):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(self.pace_s)

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from postgres_server import Server as PostgresServer
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
-RATE = 100
-COUNT, KILLS = (5_000, 15) if CAMPAIGN else (250, 2)
+#: In `make test` a rate that a busy machine offers, too.
+RATE, COUNT, KILLS = (100, 5_000, 15) if CAMPAIGN else (40, 200, 2)
 SEED = int(os.environ.get("TIDINGS_SEED", "20261124"))
-#: The carrier's own clock readings are late by as much as its process waited for a processor.
-JITTER = 0.2
 UNPACED = """
 from tidings.channels.pacing import Pacer
 Pacer.allow = lambda self, now: 1 << 30
@@ -32,7 +30,7 @@ Pacer.allow = lambda self, now: 1 << 30
 
 async def most(folder: Path, node_peer: Path, url: str | None, patch: str = "") -> books.Books:
     """One run with kills."""
-    async with node_smsc(node_peer) as smsc:
+    async with node_smsc(node_peer, log_lag=True) as smsc:
         server = Server(folder, smsc.port, 1, url, provider=f"rate_per_s = {RATE}\n")
         await (server.start_patched(patch) if patch else server.start())
         load = Load(server.url, "resend", pace_s=0.0 if patch else 12 / RATE)
@@ -52,11 +50,11 @@ async def test_the_rate_holds(tmp_path: Path, node_peer: Path, postgres_server: 
     told = await most(tmp_path, node_peer, await postgres_server.database() if engine == "postgres" else None)
     print(told.line("rate", engine=engine, seed=SEED, kills=KILLS, rate_per_s=RATE))
     assert told.balanced
-    assert told.most_per_s <= RATE * (1 + JITTER)
+    assert told.surely_per_s <= RATE
     assert told.most_per_s > RATE * 0.5, "the load never reached the rate"
 
 
 @pytest.mark.timeout(110)
 async def test_the_check_goes_red_without_pacing(tmp_path: Path, node_peer: Path) -> None:
     told = await most(tmp_path, node_peer, None, UNPACED)
-    assert told.most_per_s > RATE * (1 + JITTER)
+    assert told.surely_per_s > RATE

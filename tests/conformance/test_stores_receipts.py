@@ -189,6 +189,18 @@ async def test_a_receipt_settles_an_unknown(
     assert len(await unmatched(world)) == (winner is None)
 
 
+async def test_suppressed_stays_and_the_attempt_has_the_receipt(world: World) -> None:
+    """The first attempt was on the wire when the person said STOP; what was to follow it is suppressed for good."""
+    message, first = await world.started()
+    await world.settle(first, "unknown", refs=("r1",), due_ms=NOW + 20)
+    await world.store.jobs.end([world.end(message, "suppressed")])
+    assert await world.receive("r1")
+    assert await world.status(message) == "suppressed"
+    _, attempts = await world.store.messages.with_attempts(world.ring, PROJECT, message.id)
+    assert [attempt.status for attempt in attempts] == ["delivered"]
+    assert await world.log(message) == ["message.accepted", "attempt.unknown", "message.suppressed"]
+
+
 async def test_every_part_of_an_unknown_is_accounted_for(world: World) -> None:
     """The carrier answered the first of three parts; receipts tell of the others one by one."""
     message, begin = await world.started(parts=3)

@@ -201,7 +201,7 @@ const commands = {
 
 if (options.log_lag) {
   let due = now();
-  setInterval(() => { const at = now(); say('lag', { s: at - due }); due = at + 0.005; }, 5);
+  setInterval(() => { const at = now(); say('lag', { s: at - due, at }); due = at + 0.005; }, 5);
 }
 
 readline.createInterface({ input: process.stdin }).on('line', (text) => {
