@@ -67,7 +67,7 @@ class Client:
                 else:
                     self._writer.write(pdu(command | c.RESP, 0, sequence, b"\0" if command == c.DELIVER_SM else b""))
         except (OSError, asyncio.IncompleteReadError) as error:
-            for answer in self._waiting.values():
+            for answer in [answer for answer in self._waiting.values() if not answer.done()]:
                 answer.set_exception(ConnectionResetError(f"the server has closed: {error}"))
 
 
