@@ -28,7 +28,7 @@ from tidings.http.services import Services
 from tidings.http.wire import PatientProtocol
 from tidings.kit import log
 from tidings.kit.clock import wall_ms
-from tidings.kit.limits import DRAIN_S
+from tidings.kit.limits import DRAIN_S, SEND_BUFFER_BYTES
 from tidings.kit.process import home
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.stations import Stations
@@ -223,6 +223,7 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections have it from here
     try:
         listener.bind((settings.listen_host, settings.listen_port))
         listener.listen(1024)

@@ -36,7 +36,7 @@ async def healthy(server: Server, count: int) -> list[float]:
 
         async def one(n: int, due_s: float) -> None:
             session = new if n % 2 else old
-            timeout = aiohttp.ClientTimeout(total=30)
+            timeout = aiohttp.ClientTimeout(total=120 if CAMPAIGN else 30)
             body = {"to": "+14155550123", "text": f"n{n}"}
             async with session.post(f"{server.url}/v1/messages", json=body, timeout=timeout) as answer:
                 assert answer.status == 202, await answer.text()

@@ -58,7 +58,7 @@ class Client:
         self._writer.transport.abort()
 
     async def _read(self) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        try:
             while True:
                 length, command, status, sequence = HEADER.unpack(await self._reader.readexactly(16))
                 await self._reader.readexactly(length - 16)
@@ -66,6 +66,9 @@ class Client:
                     self._waiting.pop(sequence).set_result(status)
                 else:
                     self._writer.write(pdu(command | c.RESP, 0, sequence, b"\0" if command == c.DELIVER_SM else b""))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            for answer in [answer for answer in self._waiting.values() if not answer.done()]:
+                answer.set_exception(ConnectionResetError(f"the server has closed: {error}"))
 
 
 @contextlib.asynccontextmanager

@@ -118,15 +118,15 @@ class Edge:
             scope = {**scope, "method": "GET"}
         state = scope.setdefault("state", {})
         state["tidings.request_id"] = request_id
-        answering = _Answering(scope, send, request_id, head=method == "HEAD")
+        answering = _Answering(scope, send, request_id, self._load, head=method == "HEAD")
         if method == "HEAD":
             state["tidings.head"] = True
         try:
-            places = self._load.enter(length, chunked=chunked)
+            answering.places = self._load.enter(length, chunked=chunked)
             try:
                 await self._inner(scope, receive, answering)
             finally:
-                self._load.leave(places)
+                answering.leave()
         except Exception as error:
             if not answering.status:
                 answering.status = await send_problem(send, error, request_id, None)
@@ -139,15 +139,25 @@ class Edge:
 
 
 class _Answering:
-    """`send`, with the common headers put in and, for HEAD, the body left out."""
+    """`send`, with the common headers put in and, for HEAD, the body left out.
 
-    __slots__ = ("_head", "_request_id", "_scope", "_send", "status")
+    With the answer the work is done and the places are free: a caller who does not read it holds its socket, and nothing else.
+    """
 
-    def __init__(self, scope: Any, send: Send, request_id: str, *, head: bool) -> None:
-        self._scope, self._send, self._request_id, self._head, self.status = scope, send, request_id, head, 0
+    __slots__ = ("_head", "_load", "_request_id", "_scope", "_send", "places", "status")
+
+    def __init__(self, scope: Any, send: Send, request_id: str, load: Load, *, head: bool) -> None:
+        self._scope, self._send, self._request_id, self._load, self._head = scope, send, request_id, load, head
+        self.status = self.places = 0
+
+    def leave(self) -> None:
+        """Gives the places back, once."""
+        places, self.places = self.places, 0
+        self._load.leave(places)
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
+            self.leave()
             self.status = message["status"]
             headers = list(message.get("headers", []))
             names = {name for name, _ in headers}

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol with what it leaves open: a limit on the time and the size of a request's head; and the hot
-route, which is given its requests as they came, without ASGI.
+"""uvicorn's HTTP/1.1 protocol with what it leaves open: limits on a request's head, and on how long an answer waits to be
+read; and the hot route, which is given its requests as they came, without ASGI.
 
-Without it a caller that sends nothing, or one header line an hour, keeps its socket for ever, and one that never ends its
-headers fills the memory. (Bodies are bounded in `body.read_body`.) Source: RFC 9110 §15.5.9, RFC 9112 §9.5.
+Without them a caller that sends nothing, or one header line an hour, or reads nothing, keeps its socket for ever, and one that
+never ends its headers fills the memory. (Bodies are bounded in `body.read_body`.) Source: RFC 9110 §15.5.9, RFC 9112 §9.5.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S
+from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S, UNREAD_TIMEOUT_S
 
 _HOT_URL: Final = b"/v1/messages"
 _UNWATCHED: Final = asyncio.Event()  # nobody waits for the body of a request that is already there
@@ -57,6 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
     _hot: Hot | None
     _hot_body: list[bytes] | None = None  # of a request that may be hot, from its head on
     _fields: tuple[Any, bytes] = (None, b"")
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head must come within the time."""
@@ -68,6 +69,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the watch."""
         self._watch.cancel()
+        self._read_on()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -142,6 +144,32 @@ class PatientProtocol(HttpToolsProtocol):
         cast(Any, super()).on_headers_complete()
         for piece in pieces:
             cast(Any, super()).on_body(piece)
+
+    def pause_writing(self) -> None:
+        """The caller does not read as fast as it is answered: from now on something must go out within the time."""
+        super().pause_writing()
+        self._read_on()
+        self._unread = self.loop.call_later(UNREAD_TIMEOUT_S, self._look_unread, self._waiting_bytes())
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._read_on()
+        super().resume_writing()
+
+    def _read_on(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _waiting_bytes(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def _look_unread(self, before: int) -> None:
+        left = self._waiting_bytes()
+        if left >= before:
+            self.transport.abort()  # what is left would never go out
+            return
+        self._unread = self.loop.call_later(UNREAD_TIMEOUT_S, self._look_unread, left)
 
     def _look(self) -> None:
         """One timer for a connection, not for a request: a slow head is cut off after one to two times the limit."""

@@ -6,7 +6,6 @@ import logging
 import secrets
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine
 from hmac import compare_digest
 from typing import Any
@@ -25,6 +24,7 @@ from tidings.smppd.config import CLOSE_S, KEY_CHECK_S, PARTS_SWEEP_S, SESSIONS_P
 from tidings.smppd.deliver import Delivery
 from tidings.smppd.errors import status_of
 from tidings.smppd.intake import Answer, Intake, Request
+from tidings.smppd.lobby import Lobby
 from tidings.smppd.pump import Pump
 from tidings.smppd.session import Kind, Session
 from tidings.smppd.submit import Reader
@@ -56,7 +56,7 @@ class SmppServer:
         self._throttle = BindThrottle(time.monotonic)
         self._accounts: dict[str, Account] = {}
         self._pumps: dict[str, tuple[Pump, asyncio.Task[None]]] = {}
-        self._unbound: OrderedDict[Session, None] = OrderedDict()
+        self._lobby = Lobby(UNBOUND)
         self._sessions: set[Session] = set()
         self._listener: asyncio.Server | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -90,14 +90,14 @@ class SmppServer:
         """Unbinds every session, waits a moment for what is under way, stores the cursors."""
         if self._listener is not None:
             self._listener.close()
-        for session in [*self._unbound, *self._sessions]:
+        for session in [*self._lobby.all(), *self._sessions]:
             session.end()
         self._stopping = True
         if self._sessions:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S + 1):
                     await self._gone.wait()
-        for session in [*self._unbound, *self._sessions]:
+        for session in [*self._lobby.all(), *self._sessions]:
             session.abort()
         for _, task in self._pumps.values():
             task.cancel()
@@ -155,15 +155,14 @@ class SmppServer:
         self._group.create_task(_guarded(work))
 
     def connected(self, session: Session) -> None:
-        """See `Desk`. Where too many have not bound yet, the oldest of them makes room."""
-        self._unbound[session] = None
-        if len(self._unbound) > UNBOUND:
-            oldest, _ = self._unbound.popitem(last=False)
-            oldest.abort()
+        """See `Desk`. Where too many have not bound yet, one of them makes room."""
+        pushed_out = self._lobby.enter(session)
+        if pushed_out is not None:
+            pushed_out.abort()
 
     def closed(self, session: Session, deliveries: list[Delivery]) -> None:
         """See `Desk`."""
-        self._unbound.pop(session, None)
+        self._lobby.discard(session)
         self._sessions.discard(session)
         if self._stopping and not self._sessions:
             self._gone.set()
@@ -178,6 +177,8 @@ class SmppServer:
 
     async def bind(self, session: Session, kind: Kind, body: bytes) -> Answer:
         """See `Desk`."""
+        if not self._lobby.binds(session):
+            return int(Status.ESME_RBINDFAIL), b""
         try:
             asked = decode_bind(body)
         except SmppDecodeError as error:
@@ -192,7 +193,7 @@ class SmppServer:
             await self._customers.open(key.id, key.project, self._now())
         except StoreError as error:
             return status_of(error), b""
-        if session not in self._unbound or len(self._sessions) >= self.settings.max_connections:
+        if session not in self._lobby or len(self._sessions) >= self.settings.max_connections:
             return int(Status.ESME_RBINDFAIL), b""
         self._join(session, account, kind, asked.interface_version)
         tlvs = {int(Tag.SC_INTERFACE_VERSION): bytes((_VERSION_34,))} if session.version >= _VERSION_34 else {}
@@ -250,7 +251,7 @@ class SmppServer:
         return account
 
     def _join(self, session: Session, account: Account, kind: Kind, version: int) -> None:
-        del self._unbound[session]
+        self._lobby.discard(session)
         self._sessions.add(session)
         session.bound(account, kind, version)
         account.sessions.append(session)

@@ -65,6 +65,22 @@ def test_places_are_bounded_and_given_back() -> None:
     assert refused.value.status == 503
 
 
+async def test_an_answer_that_waits_to_be_read_holds_no_place(running: Inside) -> None:
+    load, taken = running.app.litestar.state["load"], list[tuple[str, int]]()
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            taken.append((message["type"], load.taken))
+            await send(message)
+
+        taken.append(("before", load.taken))
+        await running.app(scope, receive, sent)
+
+    assert (await running.call("GET", "/openapi.json", app=watched)).status == 200
+    assert set(taken) == {("before", 0), ("http.response.start", 0), ("http.response.body", 0)}
+    assert load.taken == 0
+
+
 FAILURES: list[tuple[Exception, int, str]] = [
     (Overloaded("full", status=503, retry_after_s=7), 503, "overloaded"),
     (StoreFull("full"), 507, "store_full"),

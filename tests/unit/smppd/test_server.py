@@ -145,7 +145,7 @@ async def test_who_does_not_bind_is_closed(open_office: Opener) -> None:
     slow.writer.write(b"\0\0\0\x2a\0\0")
     for wire in (silent, slow):
         await wire.ended()
-    await until(lambda: not office.server._unbound)
+    await until(lambda: not office.server._lobby)
 
 
 async def test_a_large_pdu_without_a_bind_is_not_waited_for(open_office: Opener) -> None:
@@ -153,7 +153,7 @@ async def test_a_large_pdu_without_a_bind_is_not_waited_for(open_office: Opener)
     greedy = await Wire.connect(office)
     greedy.writer.write(b"\0\0\x20\0" + b"\0" * 4_000)  # 8 kB
     await greedy.ended()
-    await until(lambda: not office.server._unbound)
+    await until(lambda: not office.server._lobby)
 
 
 async def test_half_open_connections_make_room(open_office: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ async def test_half_open_connections_make_room(open_office: Opener, monkeypatch:
     idle = [await Wire.connect(office) for _ in range(60)]
     wire = await Wire.bound(office)
     assert (await wire.submit())[0] == 0
-    assert len(office.server._unbound) <= 20
+    assert len(office.server._lobby) <= 20
     for one in idle:
         one.writer.transport.abort()
 
