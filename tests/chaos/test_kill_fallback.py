@@ -87,4 +87,3 @@ async def test_kill_9_between_channels(
     assert duplicates <= kills * WINDOW
     assert set(statuses) <= {"sent", "delivered"}
     assert events["message.fallback"] == events["message.accepted"], "each went on once, whoever was killed"
-

@@ -96,8 +96,8 @@ class AppriseProvider:
     async def stop(self, drain_s: float) -> None:
         """Takes nothing more; what does not end within `drain_s` is unknown."""
         self._up = False
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=drain_s or None)
+        if self._running and drain_s > 0:
+            await asyncio.wait(list(self._running), timeout=drain_s)
         for task in list(self._running):
             task.cancel()
         if self._running:
