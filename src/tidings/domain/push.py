@@ -202,7 +202,7 @@ def _size_problems(found: PushContent) -> list[FieldError]:
 
 
 def _bad(name: str, code: str, detail: str) -> FieldError:
-    return FieldError(pointer=f"/content/{name}".rstrip("/"), code=code, detail=detail)
+    return FieldError(pointer=f"/content/{name}" if name else "/content", code=code, detail=detail)
 
 
 def _plain(error: Exception) -> str:
