@@ -27,7 +27,7 @@ DATA_KEYS: Final = 64
 BADGE_MOST: Final = 999_999
 LINK_CHARS: Final = 2_048
 SOUND_CHARS: Final = 100
-#: The acknowledgement's key among `data`; see docs/providers/push-ack.md.
+#: The acknowledgement's key among `data`; see docs/channels/push.md.
 ACK_KEY: Final = "tidings_ack"
 _RESERVED: Final = frozenset({"from", "message_type", "aps", ACK_KEY})
 _RESERVED_BEGIN: Final = ("google.", "google_", "gcm.")
