@@ -150,6 +150,7 @@ def _parts(account: Account, value: dict[str, Any], now_ms: int) -> Iterator[Inb
         yield InboundPart(
             provider=account.provider, channel="whatsapp", sender=sender, to=account.phone_number, text=said.text,
             content=said.content, answers=said.answers, word=said.word, dedup=ref, received_ms=now_ms,
+            wrote_ms=_ms(item.get("timestamp")),
         )  # fmt: skip
 
 
