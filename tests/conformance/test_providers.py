@@ -17,7 +17,7 @@ import structlog
 
 from peers.carriers import RecordingSink, submission, until
 from peers.http_carriers import HttpCarrier, form_carrier, twilio_carrier
-from peers.mail_carriers import smtp_carrier
+from peers.mail_carriers import sendgrid_carrier, ses_carrier, smtp_carrier
 from peers.push_carriers import apns_carrier, fcm_carrier, webpush_carrier
 from peers.whatsapp_carriers import meta_carrier, twilio_whatsapp_carrier
 from tidings.channels import registry
@@ -114,6 +114,8 @@ async def _smpp() -> AsyncIterator[SmppCarrier]:
 
 
 CARRIERS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
+    "email.sendgrid": sendgrid_carrier,
+    "email.ses": ses_carrier,
     "email.smtp": smtp_carrier,
     "push.apns": apns_carrier,
     "push.fcm": fcm_carrier,
