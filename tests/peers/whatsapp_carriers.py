@@ -126,6 +126,8 @@ CLOUD: dict[str, Any] = {
 async def meta_carrier(carrier: MetaCarrier | None = None) -> AsyncIterator[MetaCarrier]:
     """Meta on an ephemeral port, with the config of a provider that calls it."""
     carrier = carrier or MetaCarrier()
+    if SPECS.is_dir():
+        meta_openapi.load()  # takes a second: no request waits for it
     async with served(carrier) as url:
         carrier.config = {**CLOUD, "base_url": url, "rate_per_s": 0, **FAST}
         yield carrier

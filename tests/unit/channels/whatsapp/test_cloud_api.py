@@ -104,7 +104,7 @@ async def world(**config: Any) -> AsyncIterator[tuple[CloudApiProvider, Meta, Re
 
 
 async def test_every_kind_is_taken() -> None:
-    async with world() as (made, carrier, sink):
+    async with world(response_timeout_s=20) as (made, carrier, sink):
         carrier.words = ("sent", "delivered")
         made.submit([submission(str(n), whatsapp.read(*row[1:])) for n, row in enumerate(GOOD)])
         await until(lambda: len(sink.done) == len(GOOD))
