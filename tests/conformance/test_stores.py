@@ -102,7 +102,7 @@ async def test_lease_takes_what_is_due_once(world: World) -> None:
     tries, kind, before, open_attempt, provider, to_hash, rescues, strikes = rows[0][31:39]
     assert (tries, kind, before, open_attempt, provider, to_hash) == (0, "deliver", None, None, "", soon.to_hash)
     assert (rescues, strikes) == (0, 0)
-    assert len(rows[0]) == 39
+    assert len(rows[0]) == 40
     assert await world.leased_ids() == []
     assert await world.leased_ids(now_ms=NOW + 1) == [late.id]
 
