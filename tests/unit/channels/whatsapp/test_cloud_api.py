@@ -228,6 +228,19 @@ async def test_files_are_fetched() -> None:
         assert {request.headers["Authorization"] for request in carrier.requests} == {f"Bearer {TOKEN}"}
 
 
+async def test_many_files_of_one_call_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.channels.whatsapp.cloud_media.WHATSAPP_CALL_BYTES", 100)
+    async with world() as (made, carrier, _):
+        carrier.files = {f"10000{n}": b"x" * 40 for n in range(8)}
+        inbound = tuple(photo(ref).inbound[0] for ref in carrier.files)
+        done = await made.complete(Taken(inbound=inbound))
+        kept = [file for part in done.inbound if part.content for file in part.content.attachments if file.data]
+        assert (
+            3 <= len(kept) <= 2 + limits.WHATSAPP_FETCHES
+        )  # those that are under way when the sum is reached still count
+        assert len(done.inbound) == 8
+
+
 @pytest.mark.parametrize("what", ["lies", "large", "larger than it says", "gone", "elsewhere", "late", "named"])
 async def test_a_file_that_cannot_be_had_is_named(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"named": {"media": "name"}, "late": {"phone_number_id": f"10{NEVER_ANSWERS}00"}}.get(what, {})
