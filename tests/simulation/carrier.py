@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.pacing import Pacer
 from tidings.channels.outbox import Item, Outbox
+from tidings.channels.pacing import Pacer
 from tidings.domain.attempt import (
     CarrierReceipt,
     InboundPart,

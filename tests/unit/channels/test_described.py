@@ -40,7 +40,12 @@ TO = {"email": "ada@example.com", "push": "token-1", "whatsapp": "+4915112345678
 
 def config(channel: str, **more: Any) -> dict[str, Any]:
     request = {"url": "https://api.example.com/send"} | REQUEST[channel]
-    return {"request": request, "response": {"id": "json:/id"}, "callbacks": CALLBACKS, "callback_secret": "sixteen-octets-or-more"} | more
+    return {
+        "request": request,
+        "response": {"id": "json:/id"},
+        "callbacks": CALLBACKS,
+        "callback_secret": "sixteen-octets-or-more",
+    } | more
 
 
 def provider(channel: str, **more: Any) -> DescribedProvider:
