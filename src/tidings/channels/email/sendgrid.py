@@ -123,8 +123,9 @@ class MailSendCodec:
 
     def _body(self, mail: Mail, submission: Submission) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "personalizations": [{"to": [_box(box) for box in mail.to]}],
-            "custom_args": {sendgrid_events.ARG: submission.attempt_id},
+            "personalizations": [
+                {"to": [_box(box) for box in mail.to], "custom_args": {sendgrid_events.ARG: submission.attempt_id}}
+            ],
             "from": _box(mail.sender), "subject": mail.subject,
             "content": [
                 {"type": f"text/{kind}", "value": value} for kind, value in (("plain", mail.text), ("html", mail.html)) if value

@@ -69,8 +69,10 @@ def _receipt(provider: str, kind: str, ref: str, event: dict[str, Any], now_ms: 
 def _bounced(said: Any, event: dict[str, Any]) -> CarrierReceipt:
     """`Permanent` says that the address is dead, but for the sub-types that speak of the mail. `Transient` was given up."""
     bounce, sub = text(event, "bounce", "bounceType"), text(event, "bounce", "bounceSubType")
-    people = cast("dict[str, Any]", event.get("bounce") or {}).get("bouncedRecipients")
-    person = cast("dict[str, Any]", cast("list[Any]", people)[0]) if isinstance(people, list) and people else {}
+    told: Any = event.get("bounce")
+    people: Any = cast("dict[str, Any]", told).get("bouncedRecipients") if isinstance(told, dict) else None
+    first: Any = cast("list[Any]", people)[0] if isinstance(people, list) and people else None
+    person = cast("dict[str, Any]", first) if isinstance(first, dict) else {}
     status = text(person, "status")[:16]
     status = status if status.count(".") == 2 and status[:1] in ("4", "5") else ""
     permanent = bounce == "Permanent"

@@ -83,7 +83,11 @@ async def test_auth_login() -> None:
     sink = RecordingSink()
     user, password = (base64.b64encode(text.encode()).decode() for text in ("ünï", "päss word"))
     async with scripted(offers=OFFERS.replace("250-DSN", LOGIN)) as (server, port):
-        server.script = {"AUTH": ["334 VXNlcm5hbWU6"], user.upper(): ["334 UGFzc3dvcmQ6"], password.upper(): ["235 2.7.0 welcome"]}
+        server.script = {
+            "AUTH": ["334 VXNlcm5hbWU6"],
+            user.upper(): ["334 UGFzc3dvcmQ6"],
+            password.upper(): ["235 2.7.0 welcome"],
+        }
         async with sending(sink, port, **ACCOUNT):
             assert server.commands[1:] == ["AUTH LOGIN", user, password]
 
