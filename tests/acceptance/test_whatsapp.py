@@ -160,3 +160,12 @@ def test_the_next_channel_takes_over_outside_the_window(server: Api) -> None:
     inside = server.call("POST", "/v1/messages", body | {"to": {"phone": "+15005550001", "whatsapp": "+15005550001"}})
     found = server.wait_for(inside.json["id"], "delivered")
     assert [item["channel"] for item in found["attempts"]] == ["whatsapp"]
+
+
+@pytest.mark.parametrize(("last", "code"), [("0001", None), ("0010", "outside_window")])
+def test_a_preview_says_whether_it_may_be_sent(server: Api, last: str, code: str | None) -> None:
+    body = {"to": f"+1500555{last}", "channel": "whatsapp", "text": "Hi {{ name }}", "data": {"name": "Ann"}}
+    answer = server.call("POST", "/v1/messages/preview", body)
+    assert answer.status == 200, answer.body
+    assert (answer.json["channel"], answer.json["text"]) == ("whatsapp", "Hi Ann")
+    assert code is None or code in answer.body.decode()
