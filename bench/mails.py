@@ -108,7 +108,8 @@ def submission(n: int) -> Submission:
 async def ours(port: int, mails: int, dkim: list[dict[str, str]]) -> float:
     """Mails a second."""
     config = {
-        "host": "127.0.0.1", "port": port, "tls": "none", "connections": 1, "domain_concurrency": 100, "sender": "Ann <ann@example.com>",
+        "host": "127.0.0.1", "port": port, "tls": "none", "connections": 1, "domain_concurrency": 100,
+        "sender": "Ann <ann@example.com>",
         "allow_networks": ["127.0.0.0/8"], "mails_per_connection": 100_000, "mail_secret": "a secret for the bench",
         "bounce_domain": "bounce.test", "dkim": dkim,
     }  # fmt: skip
@@ -116,7 +117,8 @@ async def ours(port: int, mails: int, dkim: list[dict[str, str]]) -> float:
     provider = SmtpProvider(ProviderSpec(name="bench", type="email.smtp", config=config), counter)  # type: ignore[arg-type]
     await provider.start()
     while not provider.credit("transactional"):
-        await asyncio.sleep(0.001)
+        await counter.changed.wait()
+        counter.changed.clear()
     waiting = [submission(n) for n in range(mails)]
     start = time.perf_counter()
     while counter.done < mails:
@@ -150,14 +152,15 @@ def keys() -> list[dict[str, str]]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         for key in made
     ]
-    return [
-        {"domain": "example.com", "selector": f"s{n}", "private_key": pem.decode()} for n, pem in enumerate(pems)
-    ]
+    return [{"domain": "example.com", "selector": f"s{n}", "private_key": pem.decode()} for n, pem in enumerate(pems)]
 
 
 def signatures() -> None:
     """How many mails each key signs in a second."""
-    part = Part((b"From: Ann <ann@example.com>\r\n", b"To: bob@example.net\r\n", b"Subject: x\r\n"), TEXT.replace("\n", "\r\n").encode())
+    part = Part(
+        (b"From: Ann <ann@example.com>\r\n", b"To: bob@example.net\r\n", b"Subject: x\r\n"),
+        TEXT.replace("\n", "\r\n").encode(),
+    )
     for config in keys():
         key = read_key(config["domain"], config["selector"], config["private_key"])
         start, count = time.perf_counter(), 0
@@ -179,7 +182,9 @@ def main() -> None:
         mine, other = uvloop.run(ours(port, mails, dkim)), uvloop.run(theirs(port, mails))
         ratios.append(mine / other)
         print(f"tidings {mine:7.0f}/s   aiosmtplib {other:7.0f}/s   ratio {mine / other:.2f}")
-    print(f"median ratio {statistics.median(ratios):.2f} (least {min(ratios):.2f}, {pairs} pairs of {mails} mails, DKIM {len(dkim)} keys)")
+    print(
+        f"median ratio {statistics.median(ratios):.2f} (least {min(ratios):.2f}, {pairs} pairs of {mails} mails, DKIM {len(dkim)} keys)"
+    )
     signatures()
     sink.terminate()
 

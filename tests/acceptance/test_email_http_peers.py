@@ -28,9 +28,11 @@ LOGO = Attachment(
     name="logo.png", media_type="image/png", data=base64.b64encode(b"\x89PNG").decode(), content_id="logo"
 )
 MAILS: list[dict[str, Any]] = [
-    {}, {"html": "<p>Grüße"}, {"text": None, "html": "<p>x"}, {"attachments": (FILE,)}, {"html": '<img src="cid:logo">', "attachments": (FILE, LOGO)},
+    {}, {"html": "<p>Grüße"}, {"text": None, "html": "<p>x"}, {"attachments": (FILE,)}, {"html": '<img src="cid:logo">',
+     "attachments": (FILE, LOGO)},
     {"reply_to": "Bob B. <bob@example.net>"}, {"headers": {"X-Kind": "Grüße", "Feedback-ID": "a:b"}},
-    {"list_unsubscribe": "https://example.com/u"}, {"list_unsubscribe": "mailto:u@example.com"}, {"sender": "Änn, B. <ann@example.org>"},
+    {"list_unsubscribe": "https://example.com/u"}, {"list_unsubscribe": "mailto:u@example.com"},
+    {"sender": "Änn, B. <ann@example.org>"},
     {"subject": "Grüße 😀 aus Köln"},
 ]  # fmt: skip
 

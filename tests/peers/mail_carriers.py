@@ -161,7 +161,7 @@ class SendgridCarrier(_HttpMailCarrier):
             event = {
                 "event": "delivered",
                 "email": sent["personalizations"][0]["to"][0]["email"],
-                **sent["custom_args"],
+                **sent["personalizations"][0]["custom_args"],
             }
             self.spawn(self.deliver(self.signed([event | {"sg_message_id": f"{ref}.filter0001.7.1"}])))
         return web.Response(status=202, headers={"X-Message-Id": ref})

@@ -51,7 +51,8 @@ EVENTS: list[tuple[dict[str, Any], str, str | None, str | None, str | None]] = [
     ({"event": "group_unsubscribe"}, "pending", "unsubscribed", "unsubscribed", None),
     ({"event": "bounce", "status": "5.1.1", "type": "bounce"}, "undelivered", None, "bounced", "invalid_recipient"),
     ({"event": "bounce", "status": "5.2.2", "type": "bounce"}, "undelivered", None, None, "mailbox_full"),
-    ({"event": "bounce", "type": "bounce", "reason": "550 <bob@example.net> no"}, "undelivered", None, "bounced", "invalid_recipient"),
+    ({"event": "bounce", "type": "bounce", "reason": "550 <bob@example.net> no"}, "undelivered", None, "bounced",
+     "invalid_recipient"),
     ({"event": "bounce", "type": "blocked", "status": ""}, "undelivered", None, None, "rejected_by_policy"),
     ({"event": "dropped", "reason": "Bounced Address"}, "undelivered", None, "bounced", "invalid_recipient"),
     ({"event": "dropped", "reason": "Unsubscribed Address"}, "undelivered", None, "unsubscribed", "unsubscribed"),
@@ -173,7 +174,8 @@ def test_what_cannot_be_written(bad: dict[str, Any]) -> None:
     ("config", "key"),
     [
         ({"api_key": ""}, "api_key"), ({"api_key": "a\nb"}, "api_key"), ({"webhook_public_key": "AAAA"}, "webhook_public_key"),
-        ({"base_url": "http://example.com"}, "base_url"), ({"reply_domain": "reply.test"}, "mail_secret"), ({"sender": "x"}, "sender"),
+        ({"base_url": "http://example.com"}, "base_url"), ({"reply_domain": "reply.test"}, "mail_secret"), ({"sender": "x"},
+         "sender"),
         ({"window": 0}, "window"),
     ],
 )  # fmt: skip
