@@ -12,7 +12,7 @@ import pytest
 
 from simulation.disk import SimEngine
 from simulation.run import play, stage, sweep_up
-from tidings.channels.sms import pacing
+from tidings.channels import pacing
 from tidings.delivery import dispatch, pipeline, receive, settler
 from tidings.domain.errors import StoreError
 from tidings.store.contract import Accepted, Begun
