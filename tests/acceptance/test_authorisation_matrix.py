@@ -16,7 +16,16 @@ import pytest
 from http_inside import Answer, Inside, inside
 
 #: Routes that need no key, on purpose.
-OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/errors", "/openapi.json", "/callbacks/{provider}", "/v1/push/ack"}
+OPEN = {
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/docs/errors",
+    "/openapi.json",
+    "/callbacks/{provider}",
+    "/v1/push/ack",
+}
 MARK = "only-for-the-owner"
 OWNERS_PHONE = "+15005550007"
 PREFIX = "+4915199"
