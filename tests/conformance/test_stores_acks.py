@@ -70,6 +70,12 @@ async def test_one_device_is_enough(world: World, part: int) -> None:
     assert await world.store.lists.receipts(None, None, 10) == []
 
 
+async def test_a_device_whose_answer_was_lost_beside_one_that_was_taken(world: World) -> None:
+    message, begin = await pushed(world, refs=("r1", ""), states="su")
+    await ack(world, token_of(world, begin, 1))
+    assert await world.status(message) == "delivered"
+
+
 async def test_opened_and_clicked(world: World) -> None:
     message, begin = await pushed(world, refs=("r1", "r2"))
     await ack(world, token_of(world, begin), "opened")  # what was opened was delivered, even if nobody said so
