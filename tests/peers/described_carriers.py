@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from peers.http_carriers import FAST, FORM, FormCarrier, HttpCarrier, served
+from peers.http_carriers import FAST, FORM, NEVER_ANSWERS, FormCarrier, HttpCarrier, served
 from tidings.channels.contract import Provider
 from tidings.domain.attempt import Submission
 from tidings.domain.channel import CHANNELS
@@ -87,8 +87,7 @@ async def hook_carrier() -> AsyncIterator[Hook]:
     carrier = Hook()
     async with served(carrier) as url:
         port = url.rpartition(":")[2]
-        targets = {
-            name: f"json://127.0.0.1:{port}/{SECRET}/{where}" for name, where in (("ops", "a"), ("never", "5550009"))
-        }
+        hook = f"json://127.0.0.1:{port}/{SECRET}"
+        targets = {"ops": hook, "never": f"{hook}?:to={NEVER_ANSWERS}"}
         carrier.config = {"targets": targets, "window": 64, "response_timeout_s": 1}
         yield carrier
