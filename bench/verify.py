@@ -62,9 +62,18 @@ async def one(client: AsyncTidings, carrier: Carrier, n: int, took: dict[str, li
     assert checked.valid, checked
 
 
+async def bare(client: AsyncTidings, carrier: Carrier, n: int, took: dict[str, list[float]]) -> None:
+    """A message of the same class, for comparison: one commit, and nothing to be looked up before it."""
+    number = f"1415555{n:04}"
+    began_s = time.perf_counter()
+    await client.messages.send(to="+" + number, text="000000 is your code", lane="otp")
+    async with asyncio.timeout(PATIENCE_S):
+        took["bare"].append((await carrier.code_for(number))[1] - began_s)
+
+
 async def load(url: str, key: str, carrier: Carrier, rate: float, seconds: float) -> dict[str, list[float]]:
     """So many a second, for so long."""
-    took: dict[str, list[float]] = {"start": [], "code": [], "check": []}
+    took: dict[str, list[float]] = {"start": [], "code": [], "check": [], "bare": []}
     async with AsyncTidings(key, url) as client, asyncio.TaskGroup() as group:
         for n in range(20):  # connections and caches
             await one(client, carrier, 9_000 + n, {"start": [], "code": [], "check": []})
@@ -72,6 +81,8 @@ async def load(url: str, key: str, carrier: Carrier, rate: float, seconds: float
         for n in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, first_s + n / rate - time.perf_counter()))
             group.create_task(one(client, carrier, 10 + n % 8_000, took))
+            await asyncio.sleep(0.5 / rate)
+            group.create_task(bare(client, carrier, 10 + n % 8_000, took))
     return took
 
 
@@ -104,7 +115,11 @@ async def main() -> None:
             server.terminate()
             await server.wait()
     await carrier.stop()
-    for name, what in (("code", "request → code at the carrier"), ("start", "request → answer"), ("check", "check")):
+    series = {
+        "code": "request → code at the carrier", "start": "request → answer", "check": "check",
+        "bare": "for comparison: a bare message",
+    }  # fmt: skip
+    for name, what in series.items():
         cuts = statistics.quantiles(took[name], n=1000)
         shown = "  ".join(f"p{p} {cuts[round(p * 10) - 1] * 1000:.1f}" for p in (50, 90, 99, 99.9))
         print(f"{what:30} n={len(took[name])}  {shown}  max {max(took[name]) * 1000:.1f} ms")

@@ -99,7 +99,7 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
         stack.push_async_callback(stations.stop)
         specs = [*settings.providers, *await stations.start(_url_of(listener))]
         stack.push_async_callback(node.stop, DRAIN_S)
-        await node.start(specs, settings.routes)
+        await node.start(specs, settings.routes, settings.limits)
         await _mail(settings, node, stations, stack)
         if settings.smpp_server.listen and settings.role != "worker":
             smpp = SmppServer(

@@ -3,14 +3,17 @@
 import ipaddress
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
 from tidings.channels.contract import ProviderSpec
-from tidings.domain.errors import SettingsError
+from tidings.domain.errors import FieldError, SettingsError
 from tidings.kit.limits import OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.routing import pace
+from tidings.routing.pace import Limit
 from tidings.routing.route import Route, problems
 from tidings.smppd.config import SmppServerSettings
 
@@ -63,6 +66,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     smpp_server: SmppServerSettings = SmppServerSettings()
     mail_server: MailServerSettings = MailServerSettings()
     routes: list[Route] = msgspec.field(default_factory=list[Route])
+    limits: list[Limit] = msgspec.field(default_factory=list[Limit])
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smpp_server: SmppServerSettings = SmppServerSettings()
     mail_server: MailServerSettings = MailServerSettings()
     routes: tuple[Route, ...] = ()
+    limits: tuple[Limit, ...] = ()
     api_key: str | None = None
     database_url: str | None = None  # postgresql://…; None: SQLite in `data`
     bus_url: str | None = None  # nats://…; None: processes poll
@@ -117,7 +122,8 @@ def load(
         sandbox=file.sandbox,
         smpp_server=_smpp_server(file.smpp_server),
         mail_server=_mail_server(file.mail_server),
-        routes=_routes(file.routes),
+        routes=_named("routes", file.routes, problems),
+        limits=_named("limits", file.limits, pace.problems),
         api_key=api_key,
         database_url=database_url,
         bus_url=bus_url,
@@ -216,16 +222,21 @@ def _providers(tables: list[dict[str, Any]]) -> tuple[ProviderSpec, ...]:
     return tuple(specs)
 
 
-def _routes(declared: list[Route]) -> tuple[Route, ...]:
+_Named = TypeVar("_Named", Route, Limit)
+
+
+def _named(
+    what: str, declared: list[_Named], problems_of: Callable[[_Named], list[FieldError]]
+) -> tuple[_Named, ...]:  # fmt: skip
     seen: set[str] = set()
-    for n, route in enumerate(declared):
-        where = f"routes[{n}] ({route.name})"
-        found = problems(route)
+    for n, one in enumerate(declared):
+        where = f"{what}[{n}] ({one.name})"
+        found = problems_of(one)
         if found:
             raise SettingsError(f"{where}{found[0].pointer.replace('/', '.')}: {found[0].detail}")
-        if route.name in seen:
+        if one.name in seen:
             raise SettingsError(f"{where}: the name is taken; choose another")
-        seen.add(route.name)
+        seen.add(one.name)
     return tuple(declared)
 
 

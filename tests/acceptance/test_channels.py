@@ -159,11 +159,9 @@ def test_what_is_wrong_is_named(server: Any, body: dict[str, Any], pointer: str)
 
 def test_preview_shows_the_content_and_what_the_channel_forbids(server: Any) -> None:
     body = {
-        "to": "a@sandbox.test",
-        "text": "Hi {{ name }}",
-        "data": {"name": "<b>"},
+        "to": "a@sandbox.test", "text": "Hi {{ name }}", "data": {"name": "<b>"},
         "content": {"subject": "S", "html": "<p>{{ name }}</p>"},
-    }
+    }  # fmt: skip
     shown = server.call("POST", "/v1/messages/preview", body).json
     assert (shown["channel"], shown["text"], shown["parts"]) == ("email", "Hi <b>", 1)
     assert "&lt;b&gt;" in shown["content"]["html"]

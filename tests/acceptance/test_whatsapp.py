@@ -147,3 +147,25 @@ def test_messages_are_marked_as_read(server: Api) -> None:
     for _ in range(2):
         assert server.call("POST", f"/v1/inbound/{found[0]['id']}/read").status == 204
     assert server.call("POST", "/v1/inbound/msg_nothing/read").status == 404
+
+
+def test_the_next_channel_takes_over_outside_the_window(server: Api) -> None:
+    """And within it WhatsApp is enough."""
+    both = {"phone": "+15005550010", "whatsapp": "+15005550010"}
+    body = {"to": both, "channels": ["whatsapp", "sms"], "text": "Hello", "fallback": {"after_s": 30, "on": ["failed"]}}
+    sent = server.call("POST", "/v1/messages", body)
+    assert sent.status == 202, sent.body
+    found = server.wait_for(sent.json["id"], "delivered")
+    assert (found["channel"], [item["channel"] for item in found["attempts"]]) == ("sms", ["sms"])
+    inside = server.call("POST", "/v1/messages", body | {"to": {"phone": "+15005550001", "whatsapp": "+15005550001"}})
+    found = server.wait_for(inside.json["id"], "delivered")
+    assert [item["channel"] for item in found["attempts"]] == ["whatsapp"]
+
+
+@pytest.mark.parametrize(("last", "code"), [("0001", None), ("0010", "outside_window")])
+def test_a_preview_says_whether_it_may_be_sent(server: Api, last: str, code: str | None) -> None:
+    body = {"to": f"+1500555{last}", "channel": "whatsapp", "text": "Hi {{ name }}", "data": {"name": "Ann"}}
+    answer = server.call("POST", "/v1/messages/preview", body)
+    assert answer.status == 200, answer.body
+    assert (answer.json["channel"], answer.json["text"]) == ("whatsapp", "Hi Ann")
+    assert code is None or code in answer.body.decode()

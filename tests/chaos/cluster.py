@@ -98,8 +98,8 @@ class Cluster:
         found: dict[str, str] = {}
         for key in self.keys:
             for view in (await self.call("GET", "/v1/providers", key=key))["data"]:
-                found[view["name"]] = view["status"]
-        del found["sandbox"]
+                if view["origin"] != "sandbox":
+                    found[view["name"]] = view["status"]
         return found
 
     async def until_up(self, deadline_s: float = 20, status: str = "up") -> None:

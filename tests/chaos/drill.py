@@ -133,13 +133,18 @@ class Account:
 
 
 async def account(
-    server: Server, smscs: dict[str, NodeSmsc], load: Steady, well: str, during: tuple[float, float]
+    server: Server,
+    smscs: dict[str, NodeSmsc],
+    load: Steady,
+    well: str,
+    during: tuple[float, float],
+    deadline_s: float = 60,
 ) -> Account:
     """Lets everything settle, and counts. `during`: of the messages accepted in this time the delay to `well` is measured."""
-    async with asyncio.timeout(60):  # those without a receipt go to the other one
+    async with asyncio.timeout(deadline_s):  # those without a receipt go to the other one
         while await server.rows("select 1 from receipt_waits union all select 1 from jobs limit 1"):
             await asyncio.sleep(0.2)
-    stuck = await settle(server, 60)
+    stuck = await settle(server, deadline_s)
     await asyncio.sleep(0.5)  # the last receipts
     for smsc in smscs.values():
         await smsc.caught_up()

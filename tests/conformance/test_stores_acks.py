@@ -70,6 +70,12 @@ async def test_one_device_is_enough(world: World, part: int) -> None:
     assert await world.store.lists.receipts(None, None, 10) == []
 
 
+async def test_a_device_whose_answer_was_lost_beside_one_that_was_taken(world: World) -> None:
+    message, begin = await pushed(world, refs=("r1", ""), states="su")
+    await ack(world, token_of(world, begin, 1))
+    assert await world.status(message) == "delivered"
+
+
 async def test_opened_and_clicked(world: World) -> None:
     message, begin = await pushed(world, refs=("r1", "r2"))
     await ack(world, token_of(world, begin), "opened")  # what was opened was delivered, even if nobody said so
@@ -148,3 +154,11 @@ async def test_a_part_that_there_never_was(world: World) -> None:
     message, begin = await pushed(world, refs=("r1", "r2"))
     await ack(world, token_of(world, begin, 999))
     assert await world.status(message) == "sent"
+
+
+async def test_saboteur_without_the_comparison_forged_tokens_pass(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cases above would notice if nobody compared signatures."""
+    monkeypatch.setattr("tidings.delivery.acks.hmac.compare_digest", lambda one, other: True)
+    assert read_token(world.ring, "prj_b.att_x.forged.0").attempt == "att_x"

@@ -373,3 +373,75 @@ async def test_an_unreadable_row_is_like_an_erased_one(world: World) -> None:
     await world.accept(message)
     found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
     assert found.message.personal.to == ""
+
+
+async def test_delivered_and_read_at_once_are_two_events(world: World) -> None:
+    message = await world.sent()
+    assert await world.receive("r1", engagement="read")
+    events = await world.store.lists.timeline(PROJECT, message.id, 0, 100)
+    assert [event.type for event in events or []][-2:] == ["message.delivered", "message.read"]
+    assert len({event.id for event in events or []}) == 4
+
+
+@pytest.mark.parametrize(
+    ("engagement", "column"),
+    [("clicked", "clicked_ms"), ("complained", "complained_ms"), ("unsubscribed", "unsubscribed_ms")],
+)
+async def test_engagement_moves_no_status_and_is_told_once(world: World, engagement: str, column: str) -> None:
+    message = await world.sent()
+    for at in (NOW + 300, NOW + 400):
+        assert await world.receive("r1", state="pending", engagement=engagement, received_ms=at)
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert (found.message.status, getattr(found, column)) == ("sent", NOW + 300)
+    assert await world.log(message) == ["message.accepted", "message.sent", f"message.{engagement}"]
+
+
+async def test_a_receipt_suppresses_the_address_on_the_attempts_channel(world: World) -> None:
+    address = "ada@example.com"
+    await world.sent(address, channel="email")
+    assert await world.receive("r1", address, state="undelivered", suppress="bounced")
+    found = await world.store.suppressions.get(world.ring, PROJECT, "sms", world.ring.lookup(address))
+    assert found is not None, "the attempt of this world is one of SMS"
+    assert (found.reason, found.to) == ("bounced", address)
+    assert await world.store.suppressions.among(PROJECT, "sms", [world.ring.lookup(address), "x"]) == [
+        world.ring.lookup(address)
+    ]
+
+
+async def test_a_carriers_own_error_is_kept(world: World) -> None:
+    message = await world.sent()
+    error = '{"code":"mailbox_full","detail":"it is full","permanent":true,"retryable":false}'
+    assert await world.receive("r1", state="undelivered", error=error)
+    found = (await world.store.messages.load(world.ring, PROJECT, [message.id]))[message.id]
+    assert found.error is not None
+    assert found.error["code"] == "mailbox_full"
+
+
+async def test_inbound_answers_what_it_names(world: World) -> None:
+    """By the carrier's id of ours, the best first; else the latest message to the person."""
+    first, _ = await world.sent(refs=("r1",)), await world.sent(refs=("r2",))
+    await world.store.inbound.receive([world.inbound(answers=("gone", "r1", "r2"), channel="whatsapp")])
+    found = (await world.store.lists.inbound(world.ring, PROJECT, None, 5))[0]
+    assert (found.in_reply_to, found.channel) == (first.id, "whatsapp")
+
+
+async def test_stop_suppresses_the_channel_it_came_on(world: World) -> None:
+    await world.sent()
+    await world.store.inbound.receive([world.inbound(text="STOP", stop="stop", channel="whatsapp")])
+    hashed = world.ring.lookup("+4917000001")
+    assert await world.store.suppressions.among(PROJECT, "whatsapp", [hashed]) == [hashed]
+    assert await world.store.suppressions.among(PROJECT, "sms", [hashed]) == []
+    await world.store.inbound.receive([world.inbound(text="START", stop="start", channel="whatsapp")])
+    assert await world.store.suppressions.among(PROJECT, "whatsapp", [hashed]) == []
+
+
+async def test_one_device_of_several(world: World) -> None:
+    """A push message is delivered where one of its devices is; refused ones count for nothing."""
+    message, begin = await world.started("token-1", parts=3)
+    begin_push = world.attempt(message, attempt=begin.attempt, parts=3)
+    await world.settle(begin_push, "sent", refs=("d1", "", "d3"), states="sus", cost=0.5)
+    await execute(world.store, f"update attempts set channel = 'push' where id = '{begin.attempt}'")
+    assert await world.receive("d3", None)
+    found, attempts = await world.store.messages.with_attempts(world.ring, PROJECT, message.id)
+    assert found is not None
+    assert (found.message.status, attempts[0].status, attempts[0].cost) == ("delivered", "delivered", 0.5)

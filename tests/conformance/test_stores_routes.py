@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
-from store_world import MINUTE, NOW, PROJECT, World
+from store_world import DAY, MINUTE, NOW, PROJECT, World
 from tidings.kit.ids import new_id
+from tidings.routing.pace import Bucket
 from tidings.store.accounts import Claim
 from tidings.store.contract import Begin, NewMessage
 from tidings.store.lists import EventFilter
@@ -224,3 +226,29 @@ async def test_a_message_of_a_sequence_lets_the_next_one_go(world: World) -> Non
     await world.settle(begin, "sent", refs=("r1",), receipt_by_ms=LATER)
     assert await world.leased_ids() == [second.id]
     assert await world.store.routes.overdue(LATER, 10) == [(PROJECT, first.id)]
+
+
+BUCKET = Bucket("k", 100_000, 2, NOW // DAY, 5)
+
+
+async def test_a_rate_is_kept(world: World) -> None:
+    take = world.store.routes.take
+    assert await take([], NOW) == []
+    assert await take([(BUCKET,)] * 4, NOW) == [0, 0, NOW + 100, NOW + 200]
+    assert await take([(BUCKET,)], NOW + 99) == [NOW + 100]
+    assert await take([(BUCKET,), (BUCKET,)], NOW + 100) == [0, NOW + 200]
+    assert await take([(), (BUCKET._replace(key="other"),)], NOW) == [0, 0]
+
+
+async def test_a_day_is_kept(world: World) -> None:
+    quick = BUCKET._replace(burst=100)
+    answers = await world.store.routes.take([(quick,)] * 7, NOW)
+    assert answers[:5] == [0] * 5
+    assert answers[5] == (NOW // DAY + 1) * DAY
+    assert await world.store.routes.take([(quick._replace(day=quick.day + 1),)], NOW + DAY) == [0]
+
+
+async def test_of_many_at_once_no_more_leave(world: World) -> None:
+    """As several workers ask."""
+    answers = await asyncio.gather(*(world.store.routes.take([(BUCKET,)], NOW) for _ in range(12)))
+    assert [answer[0] for answer in answers].count(0) == 2

@@ -102,12 +102,12 @@ function strike(session, stream, headers, fault) {
   if (fault === 'goaway') {
     session.leaving = stream.id;
     session.goaway(http2.constants.NGHTTP2_NO_ERROR, stream.id - 2);
-    setTimeout(() => session.destroy(), 50);
+    setTimeout(() => session.destroy(), 1000); // what was answered before is on its way still
   }
   if (fault === 'goaway_calm') {
     session.leaving = stream.id;
     session.goaway(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM, stream.id - 2);
-    setTimeout(() => session.destroy(), 50);
+    setTimeout(() => session.destroy(), 1000); // what was answered before is on its way still
   }
   if (fault === 'goaway_taken') {
     session.leaving = stream.id;

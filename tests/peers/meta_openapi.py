@@ -54,6 +54,12 @@ def _judge(name: str) -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(_whole(schemas()[name]), validate_formats=True)
 
 
+def load() -> None:
+    """Reads the document and makes the judges of all messages."""
+    for ref in schemas()["Message"]["discriminator"]["mapping"].values():
+        _judge(ref.rpartition("/")[2])
+
+
 def complaints(name: str, body: Any) -> list[str]:
     """What is wrong with `body` as the schema `name`: empty if nothing is."""
     table = schemas()[name].get("discriminator")

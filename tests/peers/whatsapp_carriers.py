@@ -56,7 +56,7 @@ def failed(ref: str, code: int, **more: Any) -> dict[str, Any]:
 
 def said(ref: str, text: str, wa_id: str = "16505551234", **more: Any) -> dict[str, Any]:
     """The value of a text from a person."""
-    base = {"from": wa_id, "id": ref, "timestamp": "1749416383", "type": "text", "text": {"body": text}}
+    base = {"from": wa_id, "id": ref, "timestamp": str(int(time.time())), "type": "text", "text": {"body": text}}
     return {"contacts": [{"profile": {"name": "Ann"}, "wa_id": wa_id}], "messages": [{**base, **more}]}
 
 
@@ -126,6 +126,8 @@ CLOUD: dict[str, Any] = {
 async def meta_carrier(carrier: MetaCarrier | None = None) -> AsyncIterator[MetaCarrier]:
     """Meta on an ephemeral port, with the config of a provider that calls it."""
     carrier = carrier or MetaCarrier()
+    if SPECS.is_dir():
+        meta_openapi.load()  # takes a second: no request waits for it
     async with served(carrier) as url:
         carrier.config = {**CLOUD, "base_url": url, "rate_per_s": 0, **FAST}
         yield carrier

@@ -70,7 +70,7 @@ class Acks:
         if found.status == "sending":
             said = "the push service has not answered yet; come again"
             raise Overloaded(said, code="too_early", status=503, retry_after_s=1)
-        ref = found.refs[token.part] if token.part < len(found.refs) else ""
+        ref = _ref(found.refs, token.part)
         to = None if ref else await self._address(token.project, found)
         receipt = CarrierReceipt(
             provider=found.provider, refs=(ref or f"{token.attempt}.{token.part}",), to=to, sender=None, state="delivered",
@@ -86,6 +86,14 @@ class Acks:
             return None
         personal = messages[found.message].message.personal
         return next((to for to in (personal.to, *personal.each) if self._ring.lookup(to) == found.to_hash), None)
+
+
+def _ref(refs: tuple[str, ...], part: int) -> str:
+    """The service's id of the part. One that never got an answer has none: any other device of the attempt stands for it, since
+    one that has the message is enough. Empty if the attempt has no id at all."""
+    if part >= len(refs):
+        return ""
+    return refs[part] or next(filter(None, refs), "")
 
 
 def _signature(ring: KeyRing, project: str, attempt: str) -> str:

@@ -85,7 +85,7 @@ class Dispatcher:
         self._held: dict[str, tuple[str, str]] = {}
         self._quarantine = Quarantine(store, ring, now)
         self._pipeline = Pipeline(
-            store, ring, now, self.node, self.owner, router.carrier, self._register, wait
+            store, ring, now, self.node, self.owner, router.carrier, self._register, wait, router
         )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._settler = Settler(store, ring, now, wait, rng, router, self._spawn, self._settled)

@@ -31,7 +31,7 @@ async def gather(
         return NOTHING
     wrote: dict[str, int] = {}
     if rules.window:
-        wrote = await store.inbound.last(provider.name, sorted({job.to_hash for job in batch}))
+        wrote = await store.windows.last(provider.name, sorted({job.to_hash for job in batch}))
     plain = Gathered(Facts(now_ms=now_ms))
     found = {job.message.id: plain for job in batch}
     for job in batch:

@@ -36,6 +36,7 @@ from tidings.domain.attempt import CarrierReceipt, InboundPart, Outcome
 from tidings.kit.clock import Clock, SteadyClock, wall_ms
 from tidings.kit.limits import DRAIN_S, LINKS_S, OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
 from tidings.kit.secrets import KeyRing
+from tidings.routing.pace import Limit
 from tidings.routing.route import Route
 from tidings.store.store import Store
 
@@ -95,12 +96,15 @@ class Node:
         self._timekeeper = Timekeeper(store.clock, now) if isinstance(now, SteadyClock) else None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, specs: list[ProviderSpec], routes: Sequence[Route] = ()) -> None:
+    async def start(
+        self, specs: list[ProviderSpec], routes: Sequence[Route] = (), limits: Sequence[Limit] = ()
+    ) -> None:
         """Opens the links that are this process's own, begins to deliver. Raises SettingsError, StoreError."""
         if self._timekeeper is not None:
             await self._timekeeper.start()
             self._tasks.append(asyncio.create_task(self._timekeeper.run(), name="time"))
         await self.dispatcher.start()
+        self.router.know_limits(limits)
         await self._roster.start(specs, routes)
         if self._owner is not None:
             await self._owner.start()

@@ -4,6 +4,7 @@ gather ─▶ render ─▶ decide ─▶ route ─▶ prepare ─▶ begin (att
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,7 @@ from tidings.kit.ids import new_id
 from tidings.kit.limits import TRIES
 from tidings.kit.secrets import KeyRing
 from tidings.policy.decide import Defer, Refuse
+from tidings.routing.pace import Bucket
 from tidings.store.contract import Begin, Begun, End, Release, Settlement
 from tidings.store.store import Store
 
@@ -32,13 +34,27 @@ Router = Callable[[Job], str | None]
 Register = Callable[[str, Job, str], None]
 
 
+class Rates(Protocol):
+    """What limits how fast messages leave, beside the providers' own rates (`router.Router`)."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything does."""
+        ...
+
+    def buckets(self, job: Job, now_ms: int) -> tuple[Bucket, ...]:
+        """What the job takes one of before it leaves."""
+        ...
+
+
 class Pipeline:
     """Takes batches of leased jobs; each job ends submitted, released, ended, or untouched for the rescuer."""
 
     def __init__(
         self, store: Store, ring: KeyRing, now: Clock, node: str, owner: str, router: Router, register: Register,
-        wait: UnknownWait,
+        wait: UnknownWait, rates: Rates,
     ) -> None:  # fmt: skip
+        self._rates = rates
         self._wait, self._ring = wait, ring
         self._store, self._now, self._node, self._owner = store, now, node, owner
         self._router, self._register = router, register
@@ -71,6 +87,8 @@ class Pipeline:
         if any(item.job.kind == "again" for item in ready):
             ready = await self._unsuppressed(ready, left)
         await self._leave(left)
+        if self._rates.limited:
+            ready = await self._in_pace(ready, now_ms)
         suppressed = await self._submit(ready, provider, epoch)
         return bool(ends or lost or releases or suppressed)
 
@@ -154,6 +172,26 @@ class Pipeline:
             raise away  # those that did not begin go back to the queue
         return bool(bad) or any(isinstance(answer, Begun) and answer.kind == "suppressed" for answer in begun)
 
+    async def _in_pace(self, ready: list[Prepared], now_ms: int) -> list[Prepared]:
+        """Those that may leave now; the others wait for their turn, and what would be too late then ends."""
+        wanted = [self._rates.buckets(item.job, now_ms) for item in ready]
+        limited = [n for n, buckets in enumerate(wanted) if buckets]
+        due = dict(zip(limited, await self._store.routes.take([wanted[n] for n in limited], now_ms), strict=True))
+        late = [(ready[n].job, due_ms) for n, due_ms in due.items() if due_ms]
+        ends = [_end(job, "expired", now_ms, _TOO_SLOW) for job, due_ms in late if _too_late(job, due_ms)]
+        await self._store.jobs.end(ends)
+        await self._store.jobs.release(
+            [
+                Release(
+                    job.message.project, job.message.id, job.provider, due_ms, job.kind,
+                    None if job.kind == "again" else "queued", new_id("evt"), now_ms, owner=self._owner,
+                )
+                for job, due_ms in late
+                if not _too_late(job, due_ms)
+            ]
+        )  # fmt: skip
+        return [item for n, item in enumerate(ready) if not due.get(n)]
+
     async def _unsuppressed(self, ready: list[Prepared], left: list[Job]) -> list[Prepared]:
         """Without those that are sent already and whose recipient wants no more: a message that is sent stays so."""
         kept: list[Prepared] = []
@@ -191,6 +229,9 @@ _NEVER_ANSWERED = MessageError(
     code="outcome_unknown",
     detail=f"the carrier's answer never came, {TRIES} times; the message is not sent again",
 )
+_TOO_SLOW = MessageError(
+    code="expired", detail="valid_until passes before a limit of tidings.toml lets the message leave"
+)
 _HELD = MessageError(
     code="outcome_unknown",
     detail="the carrier's answer never came; the message asked for `hold`, so it was not sent again",
@@ -205,6 +246,11 @@ def _lost(job: Job, provider: str, attempt: str, now_ms: int, wait: UnknownWait)
         to_hash=job.to_hash, kind="unknown", at_ms=now_ms, error=msgspec.json.encode(error).decode(),
         due_ms=now_ms + wait.ms(job.message.lane), event=new_id("evt"), again=job.kind == "again",
     )  # fmt: skip
+
+
+def _too_late(job: Job, due_ms: int) -> bool:
+    until_ms = job.message.valid_until_ms
+    return until_ms is not None and due_ms >= until_ms and job.kind != "again"
 
 
 def _end(job: Job, status: str, now_ms: int, error: MessageError) -> End:

@@ -88,7 +88,7 @@ class Receiver:
         row = self._row(project, part.provider, _personal(part), part.received_ms, 1, 0, dedup=dedup, word=part.word)
         if part.channel == "sms" and not part.answers:
             return row
-        return msgspec.structs.replace(row, channel=part.channel, answers=part.answers)
+        return msgspec.structs.replace(row, channel=part.channel, answers=part.answers, wrote_ms=part.wrote_ms)
 
     def _row(
         self, project: str, provider: str, what: Personal, received_ms: int, parts: int, missing: int, *,

@@ -7,6 +7,7 @@ from tidings.delivery.job import Job
 from tidings.domain.message import Message, Mode
 from tidings.routing.choose import Candidate, Choice, Table, candidates
 from tidings.routing.match import Placed
+from tidings.routing.pace import Bucket, Limit, buckets
 
 
 class Terms(NamedTuple):
@@ -28,6 +29,7 @@ class Router:
         self._known: tuple[list[Candidate], list[Placed]] = ([], [])
         self._shares: dict[str, float] = {}
         self._routed = False
+        self._limits: tuple[Limit, ...] = ()
         self.rivals: frozenset[str] = frozenset()
 
     def know(self, fleet: Sequence[Candidate], routes: Sequence[Placed]) -> bool:
@@ -41,6 +43,19 @@ class Router:
             groups.setdefault((one.channel, one.sandbox), []).append(one.name)
         self.rivals = frozenset(name for names in groups.values() if len(names) > 1 for name in names)
         return True
+
+    def know_limits(self, limits: Sequence[Limit]) -> None:
+        """These hold."""
+        self._limits = tuple(limits)
+
+    @property
+    def limited(self) -> bool:
+        """Whether any rate is limited beside the providers' own."""
+        return bool(self._limits)
+
+    def buckets(self, job: Job, now_ms: int) -> tuple[Bucket, ...]:
+        """What the job takes one of before it leaves."""
+        return buckets(self._limits, job.message, now_ms)
 
     def know_shares(self, shares: Mapping[str, float]) -> None:
         """Of the providers that are not well: the part of their messages that they get."""

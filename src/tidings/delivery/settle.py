@@ -84,7 +84,10 @@ def _settled(
         return _settlement(job, provider, outcome, "sent", status="sent", refs=_refs(outcome), states=states)
     unknown = next((part for part in parts if isinstance(part, PartUnknown)), None)
     refused = next((part for part in parts if isinstance(part, PartRefused)), None)
-    if refused is not None and unknown is None:
+    waits = CHANNELS[job.message.channel].any_part and any(isinstance(part, PartRetry) for part in parts)
+    if (
+        refused is not None and unknown is None and not waits
+    ):  # a device that is gone is no reason to give up the others
         return _settlement(job, provider, outcome, "refused", status="failed", error=refused.error, refs=_refs(outcome))
     if unknown is not None or sent:
         reason = unknown.reason if unknown is not None else "partly_sent"

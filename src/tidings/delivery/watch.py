@@ -43,6 +43,7 @@ class Watch:
         self._now, self._told, self._monotonic = now, told, monotonic
         self._watched: dict[str, _Watched] = {}
         self._elsewhere: dict[tuple[str, int], float] = {}
+        self._reasons: dict[str, str] = {}
         self._unsaid: list[NewHealth] = []
         self._looked_s = monotonic()
 
@@ -90,6 +91,7 @@ class Watch:
     def know(self, rows: Sequence[HealthRow]) -> None:
         """What owners of places have stored; of its own places this process knows more."""
         self._elsewhere = {(row.provider, row.slot): row.share for row in rows}
+        self._reasons = {row.provider: row.reason for row in rows}
         self._share()
 
     async def run(self) -> None:
@@ -165,7 +167,7 @@ class Watch:
                 self._dispatcher.wake("")
 
     def view(self) -> Mapping[str, tuple[float, str]]:
-        """By provider that is not well: its share, and why, where this process knows."""
+        """By provider that is not well: its share, and why."""
         shares = self._router.shares()
-        reasons = {name: one.health.reason for name, one in self._watched.items()}
+        reasons = self._reasons | {name: str(one.health.reason) for name, one in self._watched.items()}
         return {name: (share, reasons.get(name, "")) for name, share in shares.items()}

@@ -132,3 +132,4 @@ class InboundPart(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = "sms"
     content: InboundContent | None = None
     answers: tuple[str, ...] = ()
+    wrote_ms: int | None = None  # when the person sent it, where the carrier says so

@@ -27,7 +27,7 @@ DATA_KEYS: Final = 64
 BADGE_MOST: Final = 999_999
 LINK_CHARS: Final = 2_048
 SOUND_CHARS: Final = 100
-#: The acknowledgement's key among `data`; see docs/providers/push-ack.md.
+#: The acknowledgement's key among `data`; see docs/channels/push.md.
 ACK_KEY: Final = "tidings_ack"
 _RESERVED: Final = frozenset({"from", "message_type", "aps", ACK_KEY})
 _RESERVED_BEGIN: Final = ("google.", "google_", "gcm.")
@@ -202,7 +202,7 @@ def _size_problems(found: PushContent) -> list[FieldError]:
 
 
 def _bad(name: str, code: str, detail: str) -> FieldError:
-    return FieldError(pointer=f"/content/{name}".rstrip("/"), code=code, detail=detail)
+    return FieldError(pointer=f"/content/{name}" if name else "/content", code=code, detail=detail)
 
 
 def _plain(error: Exception) -> str:

@@ -171,24 +171,25 @@ def _check_text(request: SendRequest) -> list[FieldError]:
     return found
 
 
-def _check_sender(request: SendRequest, channels: tuple[str, ...]) -> list[FieldError]:
-    if isinstance(request.sender, dict):
-        given = [(f"/from/{name}", name, sender) for name, sender in request.sender.items()]
-    elif len(channels) > 1:
+def _check_senders(request: SendRequest, channels: tuple[str, ...]) -> list[FieldError]:
+    if not isinstance(request.sender, dict):
         detail = "with several channels, give an object with the sender of each"
         return [FieldError(pointer="/from", code="type", detail=detail)]
-    else:
-        given = [("/from", channel, request.sender or "") for channel in channels]
     found: list[FieldError] = []
-    for pointer, channel, sender in given:
-        if channel not in channels:
+    for channel, sender in request.sender.items():
+        if channel in channels:
+            found += _check_sender(f"/from/{channel}", channel, sender)
+        else:
             detail = "is none of this message's channels"
-            found.append(FieldError(pointer=pointer, code="unsupported", detail=detail))
-            continue
-        found += _too_long(pointer, sender, limits.SENDER_CHARS)
-        problem = CHANNELS[channel].sender_problem(sender)
-        if problem:
-            found.append(FieldError(pointer=pointer, code="invalid_sender", detail=problem))
+            found.append(FieldError(pointer=f"/from/{channel}", code="unsupported", detail=detail))
+    return found
+
+
+def _check_sender(pointer: str, channel: str, sender: str) -> list[FieldError]:
+    found = _too_long(pointer, sender, limits.SENDER_CHARS)
+    problem = CHANNELS[channel].sender_problem(sender)
+    if problem:
+        found.append(FieldError(pointer=pointer, code="invalid_sender", detail=problem))
     return found
 
 
@@ -235,13 +236,18 @@ def _check_labels(request: SendRequest) -> list[FieldError]:
 
 def check(request: SendRequest, now_ms: int) -> list[FieldError]:
     """Every bad field of the request; empty if it can be accepted."""
-    found = _check_channel(request)
-    channels = tuple(name for name in channels_of(request) if name in CHANNELS)
+    named = request.channel is not None or request.channels is not None
+    found = _check_channel(request) if named else []
+    channels = channels_of(request)
+    if found:
+        channels = tuple(name for name in channels if name in CHANNELS)
     for channel in channels:
         found += _check_to(request, channel)
         found += _check_content(request, channel)
-    if channels and request.sender is not None:
-        found += _check_sender(request, channels)
+    if isinstance(request.sender, str) and len(channels) == 1:
+        found += _check_sender("/from", channels[0], request.sender)
+    elif request.sender is not None and channels:
+        found += _check_senders(request, channels)
     return _once([*found, *_check_text(request), *_check_times(request, now_ms), *_check_labels(request)])
 
 

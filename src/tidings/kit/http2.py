@@ -57,7 +57,7 @@ class Http2:
         try:
             async with asyncio.timeout(timeout_s):
                 try:
-                    transport = await asyncio.shield(line)
+                    transport = line.result() if line.done() else await asyncio.shield(line)
                 except OSError as error:
                     self._forget(origin, line)
                     return NotSent(str(error)[:200])
@@ -142,8 +142,7 @@ async def _exchange(transport: HTTPTransport, request: Request, most_bytes: int)
 async def _body(response: Response, headers: dict[str, str], most_bytes: int) -> bytes:
     """At most `most_bytes` of it. What comes without a type is not looked at: an empty body costs as much as the request."""
     if "content-type" not in headers:
-        await response.aclose()
-        return b""
+        return b""  # dropping the response ends its stream, if the answer's head has not
     pieces, size = list[bytes](), 0
     async for piece in response.content:
         pieces.append(bytes(piece))

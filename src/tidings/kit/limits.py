@@ -124,6 +124,7 @@ HEALTH_STEP_S: Final = 3.0  # of each step of the return: some hundred messages 
 HEALTH_RECEIPT_S: Final = 2.0  # receipts that take less than this are not waited for less
 HEALTH_RECEIPT_MOST_S: Final = 60.0  # of a carrier whose receipts take longer, their absence is noticed a minute late
 HEALTH_LOOK_S: Final = 0.25  # how often health is looked at
+PACE_LOOK_S: Final = 0.5  # a worker looks this often for what waits: less burst would leave a rate unused
 HEALTH_SAMPLES: Final = 200  # submissions on the wire whose latency is measured, for each provider
 
 # -- verify: what a code is worth, and what sending one may cost. Windows slide; numbers are of one project and mode.
@@ -174,7 +175,10 @@ MAIL_IN_FILES: Final = 50
 
 # -- WhatsApp
 WHATSAPP_WINDOW_S: Final = 86_400  # Source: WhatsApp Business Platform, "Customer service windows"
+WINDOW_KEPT_S: Final = 2 * 86_400  # of rows that say when people wrote: a day more, to say why a window is closed
 WHATSAPP_KEPT_BYTES: Final = 5_242_880  # of a file that a person sends: every photo; longer films stay with Meta
+WHATSAPP_CALL_BYTES: Final = 20_971_520  # of all files that one callback brings; Meta sends one at a time
+WHATSAPP_FETCHES: Final = 4  # files of one callback that are fetched at once
 WHATSAPP_MEDIA_BYTES: Final = 16_777_216  # of a file that we upload: what Meta takes of a film
 WHATSAPP_MEDIA_S: Final = 60.0  # to upload it at 2 Mbit/s
 WHATSAPP_TEMPLATES: Final = 6_000  # what Meta lets an account have

@@ -73,7 +73,7 @@ class Book:
                 if length <= len(to):
                     yield to[:length]
             if self._countries:
-                yield from _regions(to)
+                yield from regions(to)
         elif "@" in to:
             yield to[to.rindex("@") :].lower()
 
@@ -95,7 +95,7 @@ def _fits(route: Route, message: Message) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _regions(number: str) -> tuple[str, ...]:
+def regions(number: str) -> tuple[str, ...]:
     """The country of a number, if there is one."""
     try:
         parsed = phonenumbers.parse(number)

@@ -20,7 +20,7 @@ _REGIONS: Final = frozenset(
     region for regions in COUNTRY_CODE_TO_REGION_CODE.values() for region in regions if region != "001"
 )
 _PREFIX: Final = re.compile(r"\+[1-9][0-9]{0,14}")
-_DOMAIN: Final = re.compile(r"@[^@\s\x00-\x1f]{1,253}")
+_DOMAIN: Final = re.compile(r"@[^@\sA-Z\x00-\x1f]{1,253}")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,11 +55,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def problems(route: Route) -> list[FieldError]:
     """What is wrong beyond the types: every field at once."""
-    found: list[FieldError] = []
-    for n, word in enumerate(route.to):
-        if not (_PREFIX.fullmatch(word) or _DOMAIN.fullmatch(word) or word in _REGIONS):
-            detail = "must be a prefix such as +4477, a country such as GB, or a mail domain such as @example.com"
-            found.append(FieldError(pointer=f"/to/{n}", code="invalid_destination", detail=detail))
+    found = destination_problems(route.to)
     seen: set[str] = set()
     for n, target in enumerate(route.targets):
         if target.provider in seen:
@@ -78,6 +74,16 @@ def problems(route: Route) -> list[FieldError]:
     if 0 < route.no_receipt_s < 1:
         found.append(FieldError(pointer="/no_receipt_s", code="range", detail="must be 0 (never) or at least 1 second"))
     return found
+
+
+def destination_problems(to: Sequence[str]) -> list[FieldError]:
+    """What is wrong with the words of `to`."""
+    detail = "must be a prefix such as +4477, a country such as GB, or a mail domain such as @example.com"
+    return [
+        FieldError(pointer=f"/to/{n}", code="invalid_destination", detail=detail)
+        for n, word in enumerate(to)
+        if not (_PREFIX.fullmatch(word) or _DOMAIN.fullmatch(word) or word in _REGIONS)
+    ]
 
 
 def missing(route: Route, channels: Sequence[str], providers: Sequence[str]) -> list[FieldError]:

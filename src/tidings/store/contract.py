@@ -198,6 +198,7 @@ class InboundRow(msgspec.Struct, frozen=True, kw_only=True):
     of: tuple[str, str, str, int, int] | None = None  # the key of the parts that it replaces
     channel: str = "sms"
     answers: tuple[str, ...] = ()  # the carrier's ids of ours that it answers, the best first
+    wrote_ms: int | None = None  # when the person sent it, where the carrier says so
 
 
 class InboundPartRow(msgspec.Struct, frozen=True, array_like=True):

@@ -126,10 +126,6 @@ class Inbound(Aggregate):
         """Stores whole messages with their events; the project of each, None for one that was here already."""
         return await self._engine.write(self._sql.receive, items)
 
-    async def last(self, provider: str, hashes: list[str]) -> dict[str, int]:
-        """When each of these people last wrote to us through the provider; those who never did are absent."""
-        return await self._engine.read(lambda c: self._sql.last(c, provider, hashes))
-
     async def keep_parts(self, items: list[InboundPartRow]) -> list[list[Row]]:
         """Stores parts; for the item that completes its message, the rows (part, key_id, sealed, received_ms)."""
         return await self._engine.write(self._sql.keep_parts, items)

@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
+from tidings.routing.pace import Bucket
 from tidings.store.accounts import Claim
 from tidings.store.engine import Aggregate
 
+Wanted = tuple[Bucket, ...]  # of one message
 Waiting = tuple[str, str, str, int]  # project, message, attempt, due_ms
 
 
@@ -84,6 +86,12 @@ class Routes(Aggregate):
             return []
         found: list[Any] = await self._engine.write(self._sql.overdue, [(now_ms, limit)])
         return found[0]
+
+    async def take(self, wanted: list[Wanted], now_ms: int) -> list[int]:
+        """For each message: 0, it has taken one of each of its buckets; or when it may try again (ms)."""
+        if not wanted:
+            return []
+        return (await self._engine.write(self._sql.take, [(now_ms, wanted)]))[0]
 
     async def give_up(self, items: list[tuple[str, str, str]]) -> None:
         """(project, message, owner): no other carrier can take it; the job goes, the message stays as it is."""

@@ -8,6 +8,7 @@ from tidings.store.owners import Ownership
 from tidings.store.product import Keys, Lists, Messages, Suppressions, Webhooks
 from tidings.store.routes import Routes
 from tidings.store.verifications import Verifications
+from tidings.store.windows import Windows
 
 
 class Store:
@@ -20,6 +21,7 @@ class Store:
         self.attempts = Attempts(engine)
         self.receipts = Receipts(engine)
         self.inbound = Inbound(engine)
+        self.windows = Windows(engine)
         self.acks = Acks(engine)
         self.ownership = Ownership(engine)
         self.overdue = Overdue(engine)

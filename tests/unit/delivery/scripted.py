@@ -18,6 +18,7 @@ from tidings.domain.message import Lane, MessageError
 from tidings.kit.clock import wall_ms
 from tidings.kit.secrets import KeyRing
 from tidings.protocols.gsm.segments import Segments, plan
+from tidings.routing.pace import Limit
 from tidings.routing.route import Route
 from tidings.store.sqlite.engine import Engine
 from tidings.store.sqlite.migrate import migrate
@@ -103,7 +104,9 @@ class Scripted:
 class Several(Bench):
     """A node with scripted carriers, by name in `at`."""
 
-    async def open_with(self, names: Sequence[str], *routes: Route, patch: pytest.MonkeyPatch) -> None:
+    async def open_with(
+        self, names: Sequence[str], *routes: Route, patch: pytest.MonkeyPatch, limits: Sequence[Limit] = ()
+    ) -> None:  # fmt: skip
         """Starts it. Patches the registry, so that the type exists."""
         self.at: dict[str, Scripted] = getattr(self, "at", {})
 
@@ -123,7 +126,7 @@ class Several(Bench):
         self.engine.writer.execute("insert or ignore into projects values (?, 'test', 0)", ("prj_" + "0" * 32,))
         self.engine.start()
         self.node = Node(Store(self.engine), KeyRing.load(self.folder / "keys.json"), now=self.now, wait=self.wait)
-        await self.node.start([ProviderSpec(name=name, type=KIND, config={}) for name in names], routes)
+        await self.node.start([ProviderSpec(name=name, type=KIND, config={}) for name in names], routes, limits)
 
     async def attempts(self, message: str) -> list[tuple[str, str]]:
         """(provider, status) of each, in order."""

@@ -13,7 +13,7 @@ import msgspec
 
 from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
 from tidings.channels.local_error import local_error
-from tidings.domain.attempt import Outcome, PartOutcome, PartRetry, PartSent, PartUnknown, Submission
+from tidings.domain.attempt import Outcome, PartExpired, PartOutcome, PartRetry, PartSent, PartUnknown, Submission
 from tidings.domain.content import Content
 from tidings.domain.errors import SettingsError
 from tidings.domain.message import Lane, MessageError
@@ -96,8 +96,8 @@ class AppriseProvider:
     async def stop(self, drain_s: float) -> None:
         """Takes nothing more; what does not end within `drain_s` is unknown."""
         self._up = False
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=drain_s or None)
+        if self._running and drain_s > 0:
+            await asyncio.wait(list(self._running), timeout=drain_s)
         for task in list(self._running):
             task.cancel()
         if self._running:
@@ -110,9 +110,22 @@ class AppriseProvider:
     def submit(self, batch: Sequence[Submission]) -> None:
         """Each is a call of its own."""
         for submission in batch:
+            early = self._too_late(submission)
+            if early is not None:
+                asyncio.get_running_loop().call_soon(self._tell, submission, early)
+                continue
             task = asyncio.get_running_loop().create_task(self._carry(submission), name=f"apprise:{self.name}")
             self._running[task] = submission
             task.add_done_callback(self._landed)
+
+    def _too_late(self, submission: Submission) -> PartOutcome | None:
+        if not self._up:
+            return PartRetry(local_error("draining", "The provider is being stopped."))
+        until_ms = submission.valid_until_ms
+        return PartExpired() if until_ms is not None and until_ms <= self._clock() else None
+
+    def _tell(self, submission: Submission, outcome: PartOutcome) -> None:
+        self._sink.outcomes(self.name, [Outcome(submission.attempt_id, (outcome,), self._clock())])
 
     def links(self) -> tuple[Link, ...]:
         """One: the services are reached by calls."""
@@ -133,7 +146,7 @@ class AppriseProvider:
         try:
             outcome = await self._say(submission)
         finally:
-            self._sink.outcomes(self.name, [Outcome(submission.attempt_id, (outcome,), self._clock())])
+            self._tell(submission, outcome)
 
     async def _say(self, submission: Submission) -> PartOutcome:
         content, service = submission.content, self._services.get(submission.to)

@@ -103,6 +103,7 @@ class CloudApiProvider:
         self._account = Account(
             provider=spec.name, app_secret=config.app_secret, verify_token=config.verify_token,
             phone_number_id=config.phone_number_id, phone_number=config.phone_number,
+            business_account_id=config.business_account_id,
         )  # fmt: skip
         self.catalogue = Catalogue()
         self._sync: asyncio.Task[None] | None = None
@@ -154,7 +155,7 @@ class CloudApiProvider:
         """See `channels.callback.CallbackTaker`."""
         called = cloud_callback.take(self._account, request)
         if isinstance(called, Taken):
-            for item in cloud_callback.news(request):
+            for item in cloud_callback.news(self._account, request):
                 self.catalogue.tell(item.name, item.language, item.status)
                 self._stale.set()
         return called

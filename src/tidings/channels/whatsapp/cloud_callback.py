@@ -35,6 +35,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     verify_token: str
     phone_number_id: str
     phone_number: str
+    business_account_id: str = ""
 
 
 class TemplateNews(msgspec.Struct, frozen=True):
@@ -76,11 +77,11 @@ def take(account: Account, request: RawRequest) -> Called:
     return Taken(receipts=tuple(receipts[:MOST_ITEMS]), inbound=tuple(parts[:MOST_ITEMS]), reply=_REPLY)
 
 
-def news(request: RawRequest) -> list[TemplateNews]:
-    """Templates whose status has changed, in a call that has been found genuine."""
+def news(account: Account, request: RawRequest) -> list[TemplateNews]:
+    """Templates of this account whose status has changed, in a call that has been found genuine."""
     found = json_of(request.body) if request.method != "GET" else None
     made: list[TemplateNews] = []
-    for value in _values(_object(found), "message_template_status_update"):
+    for value in _values(_object(found), "message_template_status_update", account.business_account_id):
         texts = [value.get(f"message_template_{name}") for name in ("name", "language")] + [value.get("event")]
         name, language, status = (text if isinstance(text, str) else "" for text in texts)
         if name and language and status:
@@ -103,8 +104,10 @@ def _challenge(account: Account, request: RawRequest) -> Called:
     return Taken(reply=CallbackReply(status=200, body=challenge.encode()))
 
 
-def _values(found: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
+def _values(found: dict[str, Any], field: str, of: str | None = None) -> Iterator[dict[str, Any]]:
     for entry in _list(found.get("entry")):
+        if of is not None and _object(entry).get("id") != of:
+            continue
         for change in _list(_object(entry).get("changes")):
             if _object(change).get("field") == field:
                 yield _object(_object(change).get("value"))
@@ -150,6 +153,7 @@ def _parts(account: Account, value: dict[str, Any], now_ms: int) -> Iterator[Inb
         yield InboundPart(
             provider=account.provider, channel="whatsapp", sender=sender, to=account.phone_number, text=said.text,
             content=said.content, answers=said.answers, word=said.word, dedup=ref, received_ms=now_ms,
+            wrote_ms=_ms(item.get("timestamp")),
         )  # fmt: skip
 
 

@@ -17,7 +17,13 @@ from tidings.channels.whatsapp.cloud_config import Config
 from tidings.channels.whatsapp.graph import Fetched, Graph
 from tidings.domain.attempt import InboundPart
 from tidings.domain.inbound import InboundFile
-from tidings.kit.limits import WHATSAPP_KEPT_BYTES, WHATSAPP_MEDIA_BYTES, WHATSAPP_MEDIA_S
+from tidings.kit.limits import (
+    WHATSAPP_CALL_BYTES,
+    WHATSAPP_FETCHES,
+    WHATSAPP_KEPT_BYTES,
+    WHATSAPP_MEDIA_BYTES,
+    WHATSAPP_MEDIA_S,
+)
 
 _MB: Final = 1_048_576
 #: Media type → how many octets Meta takes of it.
@@ -83,19 +89,43 @@ async def fetch(config: Config, graph: Graph, media_id: str) -> Fetched:
     return got
 
 
+class Fetching:
+    """The files of one callback: so many at once, so many octets in all. `troubles` says why some did not come."""
+
+    def __init__(self, config: Config, graph: Graph) -> None:
+        self._config, self._graph = config, graph
+        self._turn = asyncio.Semaphore(WHATSAPP_FETCHES)
+        self._left = WHATSAPP_CALL_BYTES
+        self.troubles: list[str] = []
+
+    async def part(self, part: InboundPart) -> InboundPart:
+        """The same with its files."""
+        content = part.content
+        if content is None or not content.attachments:
+            return part
+        files = [await self._file(file) for file in content.attachments]
+        return msgspec.structs.replace(part, content=msgspec.structs.replace(content, attachments=tuple(files)))
+
+    async def _file(self, file: InboundFile) -> InboundFile:
+        if not file.ref:
+            return file
+        try:
+            async with self._turn:
+                if self._left <= 0:
+                    raise ErrandFailed(f"the files of one call have more than {WHATSAPP_CALL_BYTES} bytes")
+                got = await fetch(self._config, self._graph, file.ref)
+                self._left -= len(got.data)
+        except ErrandFailed as error:
+            self.troubles.append(str(error))
+            return file
+        return msgspec.structs.replace(file, data=base64.b64encode(got.data).decode(), size=len(got.data))
+
+
 async def complete(config: Config, taken: Taken, timeout_s: float) -> tuple[Taken, list[str]]:
     """The same with the files that came in time, and why others did not. Never raises."""
-    troubles: list[str] = []
     async with Graph(config, timeout_s=timeout_s) as graph:
-
-        async def filled(part: InboundPart) -> InboundPart:
-            content = part.content
-            if content is None or not content.attachments:
-                return part
-            files = [await _filled(config, graph, file, troubles) for file in content.attachments]
-            return msgspec.structs.replace(part, content=msgspec.structs.replace(content, attachments=tuple(files)))
-
-        waiting = [asyncio.create_task(filled(part)) for part in taken.inbound]
+        fetching = Fetching(config, graph)
+        waiting = [asyncio.create_task(fetching.part(part)) for part in taken.inbound]
         await asyncio.wait(waiting, timeout=timeout_s)
         for task in waiting:
             task.cancel()
@@ -103,16 +133,5 @@ async def complete(config: Config, taken: Taken, timeout_s: float) -> tuple[Take
     inbound = [part if isinstance(new, BaseException) else new for part, new in zip(taken.inbound, came, strict=True)]
     late = sum(isinstance(new, BaseException) for new in came)
     if late:
-        troubles.append(f"{late} files did not come in time")
-    return msgspec.structs.replace(taken, inbound=tuple(inbound)), troubles
-
-
-async def _filled(config: Config, graph: Graph, file: InboundFile, troubles: list[str]) -> InboundFile:
-    if not file.ref:
-        return file
-    try:
-        got = await fetch(config, graph, file.ref)
-    except ErrandFailed as error:
-        troubles.append(str(error))
-        return file
-    return msgspec.structs.replace(file, data=base64.b64encode(got.data).decode(), size=len(got.data))
+        fetching.troubles.append(f"{late} files did not come in time")
+    return msgspec.structs.replace(taken, inbound=tuple(inbound)), fetching.troubles

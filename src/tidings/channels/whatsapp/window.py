@@ -20,6 +20,6 @@ def refusal(content: WhatsAppContent, facts: Facts) -> MessageError | None:
     last = facts.last_inbound_ms
     if last is not None and facts.now_ms < last + WHATSAPP_WINDOW_S * 1_000:
         return None
-    when = "has never written to this number" if last is None else f"last wrote at {rfc3339(last)}"
-    detail = f"The person {when}: outside the 24 hours after their last message only a template may be sent."
+    when = "" if last is None else f" (but at {rfc3339(last)})"
+    detail = f"The person has not written to this number within 24 hours{when}: only a template may be sent."
     return MessageError(code=CODE, detail=detail, spec=SPEC)

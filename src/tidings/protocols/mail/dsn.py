@@ -9,7 +9,7 @@ from email.message import Message
 from typing import Final, Literal
 
 import msgspec
-from flufl.bounce import all_failures
+from flufl.bounce import all_failures  # pyright: ignore[reportUnknownVariableType]
 
 from tidings.protocols.mail import entity
 

@@ -10,6 +10,7 @@ from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
+from email.parser import BytesHeaderParser
 from email.policy import compat32
 from email.utils import collapse_rfc2231_value, getaddresses
 from typing import Final, cast
@@ -43,8 +44,11 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(raw: bytes) -> Message:
-    """The parsed mail; anything at all is one."""
-    return message_from_bytes(raw, policy=compat32)
+    """The parsed mail; anything at all is one. Of a mail within a mail within … without end, the outermost headers."""
+    try:
+        return message_from_bytes(raw, policy=compat32)
+    except RecursionError:
+        return BytesHeaderParser(policy=compat32).parsebytes(raw)
 
 
 def header(mail: Message, name: str) -> str:
@@ -60,7 +64,7 @@ def mailboxes(mail: Message, name: str) -> list[tuple[str, str]]:
     values = [str(value)[:HEADER_CHARS] for value in mail.get_all(name, [])]
     try:
         found = getaddresses(values)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, RecursionError):
         return []
     return [(" ".join(_decoded(shown).split()), _BAD.sub("", address)) for shown, address in found if "@" in address]
 
@@ -125,7 +129,7 @@ def octets(part: Message) -> bytes:
     if inner:
         try:
             return b"\r\n".join(child.as_bytes() for child in inner)
-        except (ValueError, KeyError, LookupError, AttributeError, TypeError):
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             return b""
     try:
         data = part.get_payload(decode=True)

@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.kit.limits import INBOUND_DEDUP_S
 from tidings.store.contract import InboundPartRow, InboundRow, PartKey
-from tidings.store.postgres import locks, transitions
+from tidings.store.postgres import locks, transitions, windows
 from tidings.store.postgres.rowset import columns, rowset, turned
 from tidings.store.postgres.session import Session
 
@@ -94,6 +94,7 @@ async def receive(session: Session, items: list[InboundRow]) -> list[str | None]
         project = reply[0] if reply is not None else item.provider_project or str(default)
         await _insert(session, item, project, reply[1] if reply is not None else None)
         answers[n] = project
+    await windows.opened(session, [item for item, project in zip(items, answers, strict=True) if project is not None])
     return answers
 
 
@@ -129,15 +130,6 @@ async def _answered(session: Session, items: list[InboundRow]) -> dict[int, Repl
     for row in reversed(await session.fetch(_NAMED, *turned(named)) if named else []):  # the best one comes last
         found[row[0]] = (row[1], row[2])
     return found
-
-
-async def last(session: Session, provider: str, hashes: list[str]) -> dict[str, int]:
-    """When each of these people last wrote through the provider. A read."""
-    sql = (
-        "select p.to_hash, max(i.received_ms) from personal p join inbound i on i.project = p.project and i.id = p.owner"
-        " where p.to_hash = any($2::text[]) and i.provider = $1 group by p.to_hash"
-    )
-    return {row[0]: row[1] for row in await session.fetch(sql, provider, hashes)}
 
 
 async def _insert(session: Session, item: InboundRow, project: str, reply: str | None) -> None:

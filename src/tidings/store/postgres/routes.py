@@ -3,11 +3,13 @@
 import msgspec
 
 from tidings.kit.ids import new_id
+from tidings.routing import pace
+from tidings.routing.pace import Fill
 from tidings.store.postgres import jobs, keys, transitions
 from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 from tidings.store.postgres.transitions import Key
-from tidings.store.routes import HealthRow, NewHealth, NewRoute, RouteRow, Waiting
+from tidings.store.routes import HealthRow, NewHealth, NewRoute, RouteRow, Waiting, Wanted
 
 _WAIT = f"""
 insert into receipt_waits as w (project, message, attempt, due_ms)
@@ -36,6 +38,13 @@ order by j.project, j.message for update of j"""
 _OURS = f"""
 select j.project, j.message from {rowset("e", "project text, message text, owner text")}
 join jobs j on j.project = e.project and j.message = e.message and j.owner = e.owner and j.kind = 'again'"""
+_KEYS = """
+insert into paces (key, next_us, day, used) select k, 0, 0, 0 from unnest($1::text[]) k order by k on conflict do nothing"""
+# Held to the end: of two nodes the second one sees what the first one took.
+_FILLS = "select key, next_us, day, used from paces where key = any($1::text[]) order by key for update"
+_FILL = f"""
+update paces p set next_us = e.next_us, day = e.day, used = e.used
+from {rowset("e", "key text, next_us bigint, day int, used bigint")} where p.key = e.key"""
 # In the order in which others lock jobs; one that is leased meanwhile keeps its provider.
 _UNROUTE = """
 with l as materialized (
@@ -175,6 +184,22 @@ async def _tell(session: Session, again: list[tuple[str, ...]], now_ms: int) -> 
         for project, message, attempt, provider in await session.fetch(_PROVIDERS, *turned(row[::2] for row in again)):
             data = msgspec.json.encode({"attempt_id": attempt, "provider": provider, "reason": "no_receipt"}).decode()
             session.events.append((project, new_id("evt"), "message.failover", message, now_ms, data))
+
+
+async def take(session: Session, items: list[tuple[int, list[Wanted]]]) -> list[list[int]]:
+    """(now_ms, the buckets of each message): 0, or when it may try again."""
+    keys_of = sorted({bucket.key for _, wanted in items for buckets in wanted for bucket in buckets})
+    await session.execute(_KEYS, keys_of)
+    found = await session.fetch(_FILLS, keys_of)
+    fills = before = {row[0]: Fill(row[1], row[2], row[3]) for row in found}
+    answers: list[list[int]] = []
+    for now_ms, wanted in items:
+        told, fills = pace.take(fills, wanted, now_ms)
+        answers.append(told)
+    changed = [(key, *fill) for key, fill in fills.items() if before.get(key) != fill]
+    if changed:
+        await session.execute(_FILL, *turned(changed))
+    return answers
 
 
 async def give_up(session: Session, items: list[tuple[str, str, str]]) -> list[None]:

@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.kit.limits import INBOUND_DEDUP_S
 from tidings.store.contract import InboundPartRow, InboundRow, PartKey
-from tidings.store.sqlite import transitions
+from tidings.store.sqlite import transitions, windows
 from tidings.store.sqlite.link import Connection, rows
 
 _PART = """
@@ -64,6 +64,7 @@ def receive(connection: Connection, items: list[InboundRow]) -> list[str | None]
         project, reply = _answered(connection, item)
         _insert(connection, item, project, reply)
         answers.append(project)
+    windows.opened(connection, [item for item, project in zip(items, answers, strict=True) if project is not None])
     return answers
 
 
@@ -97,15 +98,6 @@ _NAMED = (
     "select a.project, a.message from refs r join attempts a on a.project = r.project and a.id = r.attempt"
     " where r.provider = ?1 and r.ref = ?2 and (?3 = '' or a.project = ?3) limit 1"
 )
-
-
-def last(connection: Connection, provider: str, hashes: list[str]) -> dict[str, int]:
-    """When each of these people last wrote through the provider. A read."""
-    sql = (
-        "select p.to_hash, max(i.received_ms) from json_each(?2) e join personal p on p.to_hash = e.value"
-        " join inbound i on i.project = p.project and i.id = p.owner where i.provider = ?1 group by p.to_hash"
-    )
-    return {str(row[0]): int(row[1]) for row in connection.execute(sql, (provider, *rows(hashes)))}  # pyright: ignore
 
 
 def _insert(connection: Connection, item: InboundRow, project: str, reply: str | None) -> None:

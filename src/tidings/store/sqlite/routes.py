@@ -1,7 +1,9 @@
 """Routes made over the API, the health of carriers, and attempts that wait for a receipt."""
 
 from tidings.kit.ids import new_id
-from tidings.store.routes import HealthRow, NewHealth, NewRoute, RouteRow, Waiting
+from tidings.routing import pace
+from tidings.routing.pace import Fill
+from tidings.store.routes import HealthRow, NewHealth, NewRoute, RouteRow, Waiting, Wanted
 from tidings.store.sqlite import jobs, keys, transitions
 from tidings.store.sqlite.link import Connection, rows
 
@@ -22,6 +24,8 @@ _GIVE_UP = "select 1 from jobs where project = ? and message = ? and owner = ? a
 _COME = """
 select j.project, j.message from json_each(?) e
 join jobs j on j.project = e.value->>0 and j.message = e.value->>1 and j.kind = 'again'"""
+_FILLS = "select p.key, p.next_us, p.day, p.used from json_each(?) e join paces p on p.key = e.value"
+_FILL = "insert or replace into paces (key, next_us, day, used) values (?, ?, ?, ?)"
 _UNROUTE = "update jobs set provider = '' where provider = ? and owner is null and kind <> 'fallback'"
 
 
@@ -152,6 +156,19 @@ def overdue(connection: Connection, items: list[tuple[int, int]]) -> list[list[t
                 event = (project, new_id("evt"), "message.failover", message, now_ms, str(row[0]))
                 transitions.add_events(connection, [event])
         answers.append(found)
+    return answers
+
+
+def take(connection: Connection, items: list[tuple[int, list[Wanted]]]) -> list[list[int]]:
+    """(now_ms, the buckets of each message): 0, or when it may try again."""
+    answers: list[list[int]] = []
+    for now_ms, wanted in items:
+        keys_of = sorted({bucket.key for buckets in wanted for bucket in buckets})
+        found = connection.execute(_FILLS, rows(keys_of))
+        fills = {str(r[0]): Fill(int(r[1]), int(r[2]), int(r[3])) for r in found}  # pyright: ignore
+        told, after = pace.take(fills, wanted, now_ms)
+        connection.executemany(_FILL, [(key, *fill) for key, fill in after.items() if fills.get(key) != fill])
+        answers.append(told)
     return answers
 
 

@@ -138,19 +138,25 @@ def codec() -> ApnsCodec:
 
 
 async def test_a_server_that_leaves_while_many_are_under_way() -> None:
-    """Each message reaches a device once at most, and those that nobody looked at get there."""
+    """Nothing reaches a device twice, what is called sent has reached one, and what nobody looked at is sent again.
+
+    Node resets some of the streams that it did not look at as if they had ended well (RST_STREAM with NO_ERROR): that does not
+    say that they were not processed, so they are unknown.
+    """
     async with apns_peer() as peer, sending(peer, window=200) as (provider, sink):
+        kinds: dict[str, Counter[type]] = {}
         for fault in ("goaway", "goaway_after"):
             await peer.script(*[{"status": 200}] * 60, {"fault": fault})
             names = [f"{fault}{n}" for n in range(200)]
             provider.submit([push(name) for name in names])
             await until(lambda: {o.attempt_id for o in sink.done} >= set(names))  # noqa: B023
-            assert {type(sink.outcome(name)[0]) for name in names} == {PartSent}
-        looked_at = Counter(
-            request["headers"]["apns-id"] for request in await peer.requests() if request["fault"] != "goaway"
-        )
-        assert set(looked_at.values()) == {1}
-        assert len(looked_at) == 400
+            kinds[fault] = Counter(type(sink.outcome(name)[0]) for name in names)
+        assert kinds["goaway_after"] == {PartSent: 200}
+        assert set(kinds["goaway"]) <= {PartSent, PartUnknown}
+        assert kinds["goaway"][PartSent] > 60
+        seen = Counter(one["headers"]["apns-id"] for one in await peer.requests() if one["fault"] != "goaway")
+        assert set(seen.values()) == {1}
+        assert {part.ref for done in sink.done for part in done.parts if isinstance(part, PartSent)} <= set(seen)
 
 
 async def test_a_cut_line_is_unknown_and_comes_back() -> None:

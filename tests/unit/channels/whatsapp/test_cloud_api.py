@@ -104,7 +104,7 @@ async def world(**config: Any) -> AsyncIterator[tuple[CloudApiProvider, Meta, Re
 
 
 async def test_every_kind_is_taken() -> None:
-    async with world() as (made, carrier, sink):
+    async with world(response_timeout_s=20) as (made, carrier, sink):
         carrier.words = ("sent", "delivered")
         made.submit([submission(str(n), whatsapp.read(*row[1:])) for n, row in enumerate(GOOD)])
         await until(lambda: len(sink.done) == len(GOOD))
@@ -226,6 +226,19 @@ async def test_files_are_fetched() -> None:
         assert (file.size, file.ref, file.media_type) == (10, "1003383421387256", "image/jpeg")
         assert carrier.requests[0].query["phone_number_id"] == NUMBER_ID
         assert {request.headers["Authorization"] for request in carrier.requests} == {f"Bearer {TOKEN}"}
+
+
+async def test_many_files_of_one_call_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.channels.whatsapp.cloud_media.WHATSAPP_CALL_BYTES", 100)
+    async with world() as (made, carrier, _):
+        carrier.files = {f"10000{n}": b"x" * 40 for n in range(8)}
+        inbound = tuple(photo(ref).inbound[0] for ref in carrier.files)
+        done = await made.complete(Taken(inbound=inbound))
+        kept = [file for part in done.inbound if part.content for file in part.content.attachments if file.data]
+        assert (
+            3 <= len(kept) <= 2 + limits.WHATSAPP_FETCHES
+        )  # those that are under way when the sum is reached still count
+        assert len(done.inbound) == 8
 
 
 @pytest.mark.parametrize("what", ["lies", "large", "larger than it says", "gone", "elsewhere", "late", "named"])

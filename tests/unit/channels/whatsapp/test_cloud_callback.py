@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peers import meta_openapi
-from peers.whatsapp_carriers import NUMBER, NUMBER_ID, TOKEN, call, failed, said, signed, status
+from peers.whatsapp_carriers import NUMBER, NUMBER_ID, TOKEN, WABA, call, failed, said, signed, status
 from tidings.channels.callback import NotGenuine, RawRequest, Taken, Unreadable
 from tidings.channels.whatsapp import cloud_callback
 from tidings.channels.whatsapp.cloud_callback import Account, callback_data, news, take
@@ -19,7 +19,12 @@ from tidings.channels.whatsapp.number import person
 from tidings.domain.attempt import CarrierReceipt, InboundPart
 
 ACCOUNT = Account(
-    provider="acme", app_secret=TOKEN, verify_token="v token&", phone_number_id=NUMBER_ID, phone_number=NUMBER
+    provider="acme",
+    app_secret=TOKEN,
+    verify_token="v token&",
+    phone_number_id=NUMBER_ID,
+    phone_number=NUMBER,
+    business_account_id=WABA,
 )
 BODY = call(status("wamid.1", "delivered"))
 
@@ -169,8 +174,11 @@ def test_news_of_templates() -> None:
         "message_template_language": "en",
     }
     request = signed(call(value, field="message_template_status_update"))
-    assert [(item.name, item.language, item.status) for item in news(request)] == [("order", "en", "PAUSED")]
-    assert news(signed(BODY)) == news(signed(b"[")) == news(signed(b"", method="GET")) == []
+    assert [(item.name, item.language, item.status) for item in news(ACCOUNT, request)] == [("order", "en", "PAUSED")]
+    for other in (signed(BODY), signed(b"["), signed(b"", method="GET")):
+        assert news(ACCOUNT, other) == []
+    for account_id in ("", "1" * 15):  # another account of the same app
+        assert news(msgspec.structs.replace(ACCOUNT, business_account_id=account_id), request) == []
 
 
 EXAMPLES: dict[str, tuple[str, str] | None] = {
@@ -278,7 +286,7 @@ def test_nothing_that_is_signed_raises(value: Any, name: str, other: Any, kind: 
         for field in ("messages", "message_template_status_update"):
             sent = body.replace('"field": "messages"', f'"field": "{field}"').encode()
             assert isinstance(take(ACCOUNT, signed(sent)), Taken | Unreadable)
-            news(signed(sent))
+            news(ACCOUNT, signed(sent))
 
 
 def call_of(value: Any, other: Any) -> Any:

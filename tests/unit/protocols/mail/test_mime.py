@@ -114,7 +114,8 @@ def test_file_names(name: str) -> None:
 
 
 SHOWN = [
-    "Ann", "Ann B. Example", 'Ann "the" Man', "Änn Exämple", "=?utf-8?q?x?=", "日本 太郎", "a, b <c@d.e>", "x" * 100, "\\", "ü" * 60,
+    "Ann", "Ann B. Example", 'Ann "the" Man', "Änn Exämple", "=?utf-8?q?x?=", "日本 太郎", "a, b <c@d.e>", "x" * 100, "\\",
+    "ü" * 60,
 ]  # fmt: skip
 
 
