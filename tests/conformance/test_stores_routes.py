@@ -252,3 +252,15 @@ async def test_of_many_at_once_no_more_leave(world: World) -> None:
     """As several workers ask."""
     answers = await asyncio.gather(*(world.store.routes.take([(BUCKET,)], NOW) for _ in range(12)))
     assert [answer[0] for answer in answers].count(0) == 2
+
+
+async def test_what_names_nobody_does_not_wait_behind_all_that_comes_for_us(world: World) -> None:
+    """Freed from an ill carrier they are older than what comes for a busy one; they get half of its room."""
+    free = [world.message(due=NOW - 100) for _ in range(4)]
+    named = [world.message(provider="p1", due=NOW - n) for n in range(10)]
+    await world.accept(*named, *free)
+    first = await world.leased_ids(room=(4, 4, 4))
+    assert sorted(id in {m.id for m in free} for id in first) == [False, False, True, True]
+    assert set(await world.leased_ids(room=(1, 1, 1))) <= {m.id for m in free}
+    rest = await world.leased_ids()
+    assert len(first) + 1 + len(rest) == 14

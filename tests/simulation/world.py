@@ -17,7 +17,7 @@ import pytest
 
 from tidings.channels import registry
 from tidings.channels.contract import ProviderSpec, Sink
-from tidings.delivery import dispatch, sweep, timekeeper
+from tidings.delivery import dispatch, sweep, timekeeper, watch
 from tidings.delivery.accept import Accepted, Idempotency, Want
 from tidings.delivery.node import Node
 from tidings.delivery.settle import UnknownWait
@@ -232,11 +232,11 @@ class World:
 
     async def _settled(self) -> None:
         """Until nothing is to come any more, or the time is up; then until receipts are overdue."""
-        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = SWEEP_QUIET_S
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = watch.HEALTH_LOOK_S = SWEEP_QUIET_S
         until_s = self.loop.clock_s + SETTLE_S
         while self.loop.clock_s < until_s and not self._quiet():
             await asyncio.sleep(20.0)
-        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = OVERDUE_S / 3
+        sweep.SWEEP_S = dispatch.SWEEP_S = timekeeper.LOOK_S = watch.HEALTH_LOOK_S = OVERDUE_S / 3
         dispatch.LEASE_S = OVERDUE_S  # nothing is leased any more: the renewing task need not wake every ten seconds
         # a clock that was ahead and was set back has dated events up to its step into the future
         await asyncio.sleep(OVERDUE_S * 2 + 3600 * 8)
@@ -374,6 +374,7 @@ def staged(world: World) -> Generator[None]:
         patch.setattr(registry, "create", create)
         patch.setattr(dispatch, "SWEEP_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "SWEEP_S", SWEEP_ACTIVE_S)
+        patch.setattr(watch, "HEALTH_LOOK_S", SWEEP_ACTIVE_S)
         patch.setattr(sweep, "RECEIPT_OVERDUE_S", OVERDUE_S)
         patch.setattr(timekeeper, "LOOK_S", timekeeper.LOOK_S)  # these are put back at the end: `_settled` changes them
         patch.setattr(dispatch, "LEASE_S", dispatch.LEASE_S)

@@ -304,7 +304,8 @@ class SmtpProvider:
     def _tick(self) -> None:
         if self._stopping:
             return self._report()
-        self.link.rested(self._monotonic())
+        if not self.link.rested(self._monotonic()) and self.link.state == "backoff":
+            self._tick_at(self.link.retry_at)  # uvloop's timers may ring a millisecond early
         if self._lanes.queued or self.link.state == "connecting":
             self._pump()
         self._report()

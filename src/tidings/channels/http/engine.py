@@ -134,7 +134,8 @@ class HttpEngine:
     def _tick(self) -> None:
         if self._stopping:
             return self._report()
-        self.link.rested(self._monotonic())
+        if not self.link.rested(self._monotonic()) and self.link.state == "backoff":
+            self._alarm.at(self.link.retry_at)  # uvloop's timers may ring a millisecond early
         self._pump()
         self._report()
 

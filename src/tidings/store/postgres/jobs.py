@@ -72,7 +72,7 @@ async def _lease(session: Session, ask: LeaseAsk) -> list[tuple[Any, ...]]:
 
 
 def _shares(ask: LeaseAsk, providers: list[str], due: dict[tuple[int, str, str], int]) -> list[Share]:
-    """Equal shares for the tenants of a lane, then what is left over to who has more; routed jobs before unrouted ones."""
+    """Equal shares for the tenants of a lane, then what is left over to who has more."""
     shares: list[Share] = []
     taken = 0
     for lane, total in enumerate(ask.room):
@@ -83,11 +83,12 @@ def _shares(ask: LeaseAsk, providers: list[str], due: dict[tuple[int, str, str],
         given = _rounds([(tenant, have[tenant]) for tenant in _from(ask.after[lane], have)], max(room, 0))
         for tenant, share in given.items():
             taken += share
-            for provider in providers:
-                part = min(share, due.get((lane, tenant, provider), 0))
+            # what names nobody (freed from an ill carrier) does not wait behind all that comes for us
+            named, free = due.get((lane, tenant, ask.provider), 0), due.get((lane, tenant, ""), 0)
+            free = min(free, max(share - named, (share + 1) // 2)) if len(providers) > 1 else 0
+            for provider, part in ((ask.provider, min(named, share - free)), ("", free)):
                 if part:
                     shares.append((lane, tenant, provider, part))
-                    share -= part
     return shares
 
 

@@ -1,5 +1,6 @@
 """Jobs: leasing fairly, giving back, expiring, cancelling, and taking over what a dead process held."""
 
+from itertools import zip_longest
 from typing import Any
 
 from tidings.store.contract import NEVER, Change, End, LeaseAsk, Release
@@ -46,18 +47,26 @@ def lease(connection: Connection, asks: list[LeaseAsk]) -> list[list[tuple[Any, 
     return answers
 
 
+def _rows(
+    connection: Connection, ask: LeaseAsk, lane: int, tenant: str, provider: str, most: int
+) -> list[tuple[str, str]]:
+    return list(connection.execute(_DUE, (lane, tenant, provider, ask.now_ms, most)))  # pyright: ignore[reportReturnType]
+
+
 def _fair(connection: Connection, ask: LeaseAsk, lane: int, room: int) -> list[tuple[str, str]]:
     """Round robin over the tenants with due jobs: equal shares, then what is left over to who has more."""
     tenants = [str(row[0]) for row in connection.execute(_TENANTS, (lane,))]
     after = ask.after[lane]
     tenants = [t for t in tenants if t > after] + [t for t in tenants if t <= after]
-    providers = (ask.provider,) if ask.routed_only else (ask.provider, "")
     waiting: list[list[tuple[str, str]]] = []
     for tenant in tenants:
-        due: list[tuple[str, str]] = []
-        for provider in providers:
-            if len(due) < room:
-                due += connection.execute(_DUE, (lane, tenant, provider, ask.now_ms, room - len(due)))  # pyright: ignore
+        due = _rows(connection, ask, lane, tenant, ask.provider, room)
+        if (
+            not ask.routed_only
+        ):  # what names nobody (freed from an ill carrier) does not wait behind all that comes for us
+            free = _rows(connection, ask, lane, tenant, "", max(room - len(due), (room + 1) // 2))
+            due = due[: room - len(free)]
+            due = [one for pair in zip_longest(free, due) for one in pair if one is not None] if free else due
         if due:
             waiting.append(due)
     taken: list[tuple[str, str]] = []

@@ -141,7 +141,7 @@ async def test_large_mails_and_dots() -> None:
 async def test_what_the_server_cannot_carry() -> None:
     sink = RecordingSink()
     offers = OFFERS.replace("250-SMTPUTF8\n", "").replace("100000", "2000")
-    async with scripted(offers=offers) as (server, port), sending(sink, port) as provider:
+    async with scripted(offers=offers) as (server, port), sending(sink, port, connections=1) as provider:
         utf8, large = await sent(provider, sink, mail("jörg@example.net", name="a1"), mail(name="a2", text="x" * 3_000))
         assert isinstance(utf8, PartRefused)
         assert utf8.error.code == "unsupported_address"
