@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from peers.carriers import RecordingSink
 from peers.http_carriers import FORM
 from tidings.channels.contract import ProviderSpec
+from tidings.channels.described.pick import PickError, Said, parse
 from tidings.channels.http.call import Blocked, Doubtful, Throttled
 from tidings.channels.sms.http_carrier import HttpProvider
-from tidings.channels.described.pick import PickError, Said, parse
 from tidings.domain.attempt import PartRefused, PartRetry, PartSent
 from tidings.kit.outbound import Reply
 

@@ -9,11 +9,11 @@ import pytest
 import smpp34
 
 from tidings.channels.contract import ProviderSpec
+from tidings.channels.outbox import Item, Outbox
 from tidings.channels.sms.content import plan_content
 from tidings.channels.sms.smpp import SmppProvider
 from tidings.channels.sms.smpp_config import read_config
 from tidings.channels.sms.smpp_inbound import InboundReader
-from tidings.channels.outbox import Item, Outbox
 from tidings.channels.sms.smpp_query import IdStyle, Inquiries
 from tidings.channels.sms.smpp_submit import SubmitWriter
 from tidings.domain.attempt import (
