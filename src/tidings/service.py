@@ -257,7 +257,7 @@ async def _unready(store: Store) -> list[str]:
 
 def _gauges(node: Node) -> dict[str, float]:
     gauges: dict[str, float] = {
-        "tidings_attempts_in_flight": node.dispatcher.flying,
+        "tidings_attempts_in_flight": node.dispatcher.in_hand.flying,
         "tidings_store_writes_waiting": node.store.engine.pending,
         "tidings_store_commits_total": node.store.engine.commits,
     }

@@ -10,23 +10,25 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from tidings.bus.contract import Bell, Bus
 from tidings.delivery.fleet import Member
+from tidings.delivery.in_hand import InHand
 from tidings.delivery.job import Job, Ready, leased
 from tidings.delivery.lane import Lane
-from tidings.delivery.pipeline import Pipeline
+from tidings.delivery.observer import Nobody, Observer
+from tidings.delivery.pipeline import Pipeline, never_sent
 from tidings.delivery.quarantine import Quarantine, Row, sorted_out
 from tidings.delivery.router import Router
 from tidings.delivery.settle import UnknownWait
 from tidings.delivery.settler import Settler
-from tidings.domain.attempt import Outcome, PartRetry, PartUnknown
+from tidings.domain.attempt import Outcome, PartUnknown
 from tidings.domain.errors import StoreError
-from tidings.domain.message import LANES, Message, MessageError, Mode
+from tidings.domain.message import LANES, Message, Mode
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
-from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, DOUBTED, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
+from tidings.kit.limits import ALONE_TURN_S, ALONE_TURNS, LEASE_BATCH, LEASE_S, POLL_S, SWEEP_S
 from tidings.kit.secrets import KeyRing
 from tidings.store.contract import LeaseAsk, Release, Settlement
 from tidings.store.store import Store
@@ -35,31 +37,6 @@ _log = logging.getLogger(__name__)
 _LEAVE_S = 2.0  # for a lease that is under way; a job of a lease that is cut off comes due at its end
 _JOBS = "jobs"  # the doorbell of unrouted jobs: one worker of the group is enough
 _GROUP = "workers"
-_GONE = MessageError(
-    code="not_owner", detail="the provider went to another worker before anything was sent", permanent=False
-)
-
-
-class Observer(Protocol):
-    """Who wants to know how providers do that share their messages with others."""
-
-    def began(self, provider: str, attempt: str) -> None:
-        """An attempt is about to be handed to the provider."""
-        ...
-
-    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
-        """What came of attempts."""
-        ...
-
-
-class Nobody:
-    """Implements `Observer`."""
-
-    def began(self, provider: str, attempt: str) -> None:
-        """See `Observer`."""
-
-    def outcomes(self, provider: str, batch: Sequence[Outcome]) -> None:
-        """See `Observer`."""
 
 
 class Dispatcher:
@@ -79,10 +56,7 @@ class Dispatcher:
         self.observer: Observer = Nobody()
         self.owner = self.node = new_id("wrk")  # of this process; the one started in its place has another
         self._lanes: dict[str, Lane] = {}
-        self._flying: dict[str, tuple[Job, str]] = {}
-        self._doubted: dict[str, Job] = {}  # settled as unknown, oldest first
-        # Message → its project, and its attempt once it has one: in hand from the lease until the settlement is stored.
-        self._held: dict[str, tuple[str, str]] = {}
+        self.in_hand = InHand()
         self._quarantine = Quarantine(store, ring, now)
         self._pipeline = Pipeline(
             store, ring, now, self.node, self.owner, router.carrier, self._register, wait, router
@@ -142,19 +116,6 @@ class Dispatcher:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    @property
-    def flying(self) -> int:
-        """Attempts whose outcome is still to come."""
-        return len(self._flying)
-
-    def oldest(self) -> dict[str, str]:
-        """The attempt of each provider that has waited longest for its outcome."""
-        found: dict[str, str] = {}
-        for attempt, (_, provider) in self._flying.items():
-            if found.setdefault(provider, attempt) == attempt and len(found) == len(self._lanes):
-                break
-        return found
-
     # -- accept.Desk
 
     def hint(self, project: str, mode: Mode, channel: str) -> str | None:
@@ -188,10 +149,8 @@ class Dispatcher:
         """See `accept.Desk`. What one commit launches is one batch."""
         state = self._lanes.get(provider)
         if state is None:  # its binds went to another worker meanwhile: nothing was sent
-            attempt, job = ready.begin.attempt, ready.prepared.job
-            self._register(attempt, job, provider)
-            parts = (PartRetry(_GONE),) * ready.begin.parts
-            self.outcomes(provider, [Outcome(attempt, parts, self._now())])
+            self._register(ready.begin.attempt, ready.prepared.job, provider)
+            self.outcomes(provider, [never_sent(ready.begin, self._now())])
             return
         if not state.launched:
             asyncio.get_running_loop().call_soon(self._take_off, state)
@@ -208,7 +167,7 @@ class Dispatcher:
         if state is None:  # its binds went to another worker meanwhile
             self._spawn(self._give_back(provider, job))
             return
-        self._held[job.message.id] = (job.message.project, "")
+        self.in_hand.hold(job.message.project, job.message.id)
         if not state.handed:
             asyncio.get_running_loop().call_soon(self._flush, state)
         state.handed.append(job)
@@ -239,7 +198,7 @@ class Dispatcher:
         if provider in self._router.rivals:
             self.observer.outcomes(provider, batch)
         for outcome in batch:
-            job = self._landed(outcome)
+            job = self.in_hand.landed(outcome)
             if job is not None:
                 self._settler.add(job, provider, outcome)
                 if state is not None:
@@ -247,20 +206,6 @@ class Dispatcher:
         self._settler.write()
 
     # -- inside
-
-    def _landed(self, outcome: Outcome) -> Job | None:
-        """Whose outcome it is. What is unknown is remembered for a while: its answer may still come."""
-        if outcome.late:
-            return self._doubted.pop(outcome.attempt_id, None)
-        flying = self._flying.pop(outcome.attempt_id, None)
-        if flying is None:
-            _log.error("an outcome for no submission", extra={"attempt_id": outcome.attempt_id})
-            return None
-        if any(isinstance(part, PartUnknown) for part in outcome.parts):
-            self._doubted[outcome.attempt_id] = flying[0]
-            if len(self._doubted) > DOUBTED:
-                del self._doubted[next(iter(self._doubted))]
-        return flying[0]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -274,8 +219,7 @@ class Dispatcher:
             _log.error("a delivery task failed", exc_info=task.exception())
 
     def _register(self, attempt: str, job: Job, provider: str) -> None:
-        self._held[job.message.id] = (job.message.project, attempt)
-        self._flying[attempt] = (job, provider)
+        self.in_hand.took_off(attempt, job, provider)
         if provider in self._router.rivals:
             self.observer.began(provider, attempt)
 
@@ -361,13 +305,13 @@ class Dispatcher:
         for lane, count in enumerate(found):
             state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
         # A clock that jumped ends leases early. What another lane has just given back is still in its hand here, and free.
-        self._take(state, [row for row in rows if row[1] not in self._held or leased(row).owner is None])
+        self._take(state, [row for row in rows if row[1] not in self.in_hand or leased(row).owner is None])
         return any(state.backlog)
 
     def _take(self, state: Lane, rows: list[Row]) -> None:
         """Works on what was leased."""
         for row in rows:
-            self._held[row[1]] = (row[0], "")
+            self.in_hand.hold(row[0], row[1])
         batch, suspects = sorted_out(self._ring, rows)
         state.pending += len(rows)
         if batch:
@@ -392,7 +336,7 @@ class Dispatcher:
         async def run(job: Job) -> bool:
             told = await self._pipeline.run([job], state.member.provider, state.epoch)
             for _ in range(ALONE_TURNS):
-                if self._held.get(job.message.id, ("", ""))[1] not in self._flying:
+                if not self.in_hand.in_the_air(job):
                     break
                 await asyncio.sleep(ALONE_TURN_S)
             return told
@@ -414,18 +358,16 @@ class Dispatcher:
     def _ran(self, state: Lane, messages: list[str]) -> None:
         """The pipeline is done with these: what has no attempt is in hand no more."""
         for message in messages:
-            held = self._held.get(message)
-            if held is not None and not held[1]:
-                del self._held[message]
+            self.in_hand.put_down(message)
         state.pending -= len(messages)
         if any(state.backlog):
             state.bell.ring()
 
     def _doubt(self, batch: list[Job], provider: str) -> None:
         """The provider failed on a batch: what has an attempt may be on the wire or not."""
-        attempts = [self._held.get(job.message.id, ("", ""))[1] for job in batch]
+        attempts = [attempt for job in batch if (attempt := self.in_hand.in_the_air(job))]
         unknown = (PartUnknown("internal_error"),)
-        self.outcomes(provider, [Outcome(a, unknown, self._now()) for a in attempts if a in self._flying])
+        self.outcomes(provider, [Outcome(attempt, unknown, self._now()) for attempt in attempts])
 
     def _pass_on(self, batch: list[Job]) -> None:
         """Rings for what was released to providers that other workers hold."""
@@ -438,7 +380,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(LEASE_S / 3)
             until_ms = self._now() + LEASE_S * 1000
-            keys = [(project, message, self.owner, until_ms) for message, (project, _) in self._held.items()]
+            keys = [(project, message, self.owner, until_ms) for project, message in self.in_hand.held()]
             try:
                 await self._store.jobs.renew(keys)
             except Exception as error:
@@ -447,8 +389,7 @@ class Dispatcher:
     def _settled(self, batch: list[Settlement]) -> None:
         """These are stored: out of hand, and room for others."""
         for item in batch:
-            if self._held.get(item.message, ("", ""))[1] == item.attempt:
-                del self._held[item.message]
+            self.in_hand.settled(item.message, item.attempt)
         for name, count in Counter(item.provider for item in batch).items():
             state = self._lanes.get(name)
             if state is not None:

@@ -15,7 +15,7 @@ from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared, Ready
 from tidings.delivery.quarantine import struck
 from tidings.delivery.settle import UnknownWait
-from tidings.domain.attempt import Submission
+from tidings.domain.attempt import Outcome, PartRetry, Submission
 from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import StoreError
 from tidings.domain.message import MessageError
@@ -225,6 +225,14 @@ class Pipeline:
         )  # fmt: skip
 
 
+def never_sent(begin: Begin, now_ms: int) -> Outcome:
+    """Of an attempt that was stored, and whose provider went to another worker before anything was sent."""
+    return Outcome(begin.attempt, (PartRetry(_GONE),) * begin.parts, now_ms)
+
+
+_GONE = MessageError(
+    code="not_owner", detail="the provider went to another worker before anything was sent", permanent=False
+)
 _NEVER_ANSWERED = MessageError(
     code="outcome_unknown",
     detail=f"the carrier's answer never came, {TRIES} times; the message is not sent again",

@@ -109,7 +109,7 @@ class Watch:
         """One look at every carrier; what changes holds at once, then it is stored and told. Raises StoreError."""
         now_s = self._monotonic()
         late_s, self._looked_s = now_s - self._looked_s, now_s
-        oldest = self._dispatcher.oldest()
+        oldest = self._dispatcher.in_hand.oldest()
         members = {member.spec.name: member for member in self._fleet.members()}
         for name in [name for name, one in self._watched.items() if members.get(name) is not one.member]:
             del self._watched[name]
