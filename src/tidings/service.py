@@ -152,8 +152,8 @@ async def _http(
     app = create_app(services, health_only=settings.role == "worker")
     config = uvicorn.Config(
         app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False, backlog=LISTEN_BACKLOG,
-        log_config=None,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False,
+        backlog=LISTEN_BACKLOG, log_config=None,
     )  # fmt: skip
     server = _Server(config)
 
