@@ -28,7 +28,7 @@ from tidings.http.services import Services
 from tidings.http.wire import PatientProtocol
 from tidings.kit import log
 from tidings.kit.clock import wall_ms
-from tidings.kit.limits import DRAIN_S, SEND_BUFFER_BYTES
+from tidings.kit.limits import DRAIN_S, LISTEN_BACKLOG, SEND_BUFFER_BYTES
 from tidings.kit.process import home
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.stations import Stations
@@ -190,8 +190,8 @@ async def _http(
     app = create_app(services, health_only=settings.role == "worker")
     config = uvicorn.Config(
         app, http=PatientProtocol, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
-        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False, backlog=1024,
-        log_config=None,
+        timeout_graceful_shutdown=5, h11_max_incomplete_event_size=65_536, lifespan="off", proxy_headers=False,
+        backlog=LISTEN_BACKLOG, log_config=None,
     )  # fmt: skip
     server = _Server(config)
 
@@ -226,7 +226,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections have it from here
     try:
         listener.bind((settings.listen_host, settings.listen_port))
-        listener.listen(1024)
+        listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
         where = f"{settings.listen_host}:{settings.listen_port}"

@@ -11,6 +11,9 @@ HEAD_TIMEOUT_S: Final = 20.0  # for a request's line and headers
 HEAD_BYTES: Final = 65_536  # ten times what browsers and proxies send
 BODY_TIMEOUT_S: Final = 20.0  # a caller slower than that holds a place that others need
 UNREAD_TIMEOUT_S: Final = 30.0  # an answer of which nothing was read for so long; nginx's send_timeout is 60 s
+LISTEN_BACKLOG: Final = (
+    4_096  # a newcomer beyond it is dropped and tries again after 1, 3, 7 … s; net.core.somaxconn caps it
+)
 SEND_BUFFER_BYTES: Final = 131_072  # of one connection, in the kernel: Linux would take 4 MB for one that does not read
 REQUESTS_IN_FLIGHT: Final = 2_000  # requests at once, each 64 KiB of body counting as one: 128 MiB at most
 REQUEST_UNIT_BYTES: Final = 65_536

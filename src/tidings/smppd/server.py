@@ -16,6 +16,7 @@ from tidings.delivery.control import Control
 from tidings.domain import smpp_login
 from tidings.domain.errors import SettingsError, StoreError
 from tidings.kit.clock import Clock
+from tidings.kit.limits import LISTEN_BACKLOG
 from tidings.kit.secrets import KeyRing, digest
 from tidings.protocols.smpp.constants import Status, Tag
 from tidings.protocols.smpp.pdu import Bind, SmppDecodeError, decode_bind, encode_bind_resp
@@ -77,7 +78,7 @@ class SmppServer:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                lambda: Session(self), host.strip("[]"), int(port), ssl=tls, backlog=1024
+                lambda: Session(self), host.strip("[]"), int(port), ssl=tls, backlog=LISTEN_BACKLOG
             )
         except OSError as error:
             await self.stop()
