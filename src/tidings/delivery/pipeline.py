@@ -95,7 +95,7 @@ class Pipeline:
     def ready(self, job: Job, provider: Provider, epoch: int) -> Ready | None:
         """The stages up to the attempt, for a message that is being accepted; None where they come to anything else, or
         have to know more than the message."""
-        if CHANNELS[provider.capabilities.channel].read is not None:
+        if self._rates.limited or CHANNELS[provider.capabilities.channel].read is not None:
             return None
         try:
             step = self._step(job, provider, job.message.created_ms, None)
