@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,17 @@ FIRST_SEED = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _swept() -> Iterator[None]:
+    """As in `play_all`: what a killed process leaves behind is swept at a known moment, not within the next run."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        sweep_up()
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     ("sabotage", "check"),
     [
@@ -196,9 +208,10 @@ def test_a_planted_bug_is_found(
         found = play(seed, tmp_path).problems
         if any(problem.startswith(f"{check}:") for problem in found):
             break
+        if seed % 20 == 19:
+            sweep_up()
     else:
         pytest.fail(f"{SEEDS} seeds are green with the protection taken out")
     monkeypatch.undo()
     assert not play(seed, tmp_path).problems, "this seed is red without the bug, too"
     print(f"\n{sabotage.__name__}: found by seed {seed}")
-    sweep_up()

@@ -45,6 +45,13 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     complained_at: dt.datetime | None = None
 
 
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """When the next channel of a message is tried: `failed`, `not_delivered`, `not_read`."""
+
+    after_s: int = 30
+    on: list[str] = msgspec.field(default_factory=list[str])
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A message and how far it got. The answer to a send has only `id`, `status`, `channel` and `created_at`."""
 
@@ -52,7 +59,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     channel: str = "sms"
     channels: list[str] = msgspec.field(default_factory=list[str])
-    fallback: dict[str, Any] | None = None
+    fallback: Fallback | None = None
     project: str | None = None
     mode: str | None = None
     to: str | None = None
@@ -208,6 +215,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = "api"
     links: list[Link] = msgspec.field(default_factory=list[Link])
     config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    share: float = 1.0
+    degraded: str | None = None
 
 
 class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
