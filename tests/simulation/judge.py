@@ -256,9 +256,9 @@ def _receipts(found: Found) -> Iterator[str]:
         submits = by_attempt[attempt]
         if all(submit.ref in delivered for submit in submits):
             status = found.messages[submits[0].message][1]
-            if status not in ("delivered", "suppressed") or of_attempt[attempt] != "delivered":
+            if status not in ("delivered", "suppressed") or of_attempt.get(attempt) != "delivered":
                 yield (
-                    f"{submits[0].message} is {status}, its attempt {of_attempt[attempt]};"
+                    f"{submits[0].message} is {status}, its attempt {of_attempt.get(attempt, 'is not stored')};"
                     " the carrier told us that all of it was delivered"
                 )
 

@@ -16,7 +16,6 @@ from simulation.run import play, stage, sweep_up
 from tidings.channels import pacing
 from tidings.delivery import dispatch, pipeline, receive, settler, timekeeper
 from tidings.domain.errors import StoreError
-from tidings.kit.ids import Ids
 from tidings.store.contract import Accepted, Begun
 from tidings.store.sqlite import accept, attempts, clock, jobs, receipts, transitions
 from tidings.store.sqlite.engine import Engine
@@ -152,15 +151,11 @@ def a_receipt_may_be_older_than_its_attempt(patch: Patch) -> None:
     patch.setattr(receipts, "CLOCK_STEP_MS", 86_400_000)
 
 
-def ids_begin_anew(patch: Patch) -> None:
-    patch.setattr(Ids, "go_on_behind", lambda self, id: None)
-
-
 #: What is found seldom, or only in a long run, is looked for from the seed on that found it first.
 FIRST_SEED = {
     settle_forgets_to_store: 1662, accepted_before_the_commit: 20, keys_are_forgotten: 50,
     receipts_are_acknowledged_before_the_commit: 20, parts_do_not_move_with_the_clock: 1662,
-    a_receipt_may_be_older_than_its_attempt: 7481, ids_begin_anew: 114,
+    a_receipt_may_be_older_than_its_attempt: 7481,
 }  # fmt: skip
 
 
@@ -194,7 +189,6 @@ def _swept() -> Iterator[None]:
         (nobody_keeps_the_time, "clock"),
         (parts_do_not_move_with_the_clock, "inbound"),
         (a_receipt_may_be_older_than_its_attempt, "true_to_the_carrier"),
-        (ids_begin_anew, "order"),
     ],
     ids=lambda value: value.__name__ if callable(value) else value,
 )

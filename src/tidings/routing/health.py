@@ -170,7 +170,8 @@ class Health:
         if self._stalled_s >= max(policy.stall_s, policy.slow_times * self._usual_s):
             return "dead", "no_answers"
         by_outcome = self._by_outcome()
-        by_receipt = self.receipts.grade(now_s, learns=self._level == _FULL and by_outcome[0] == "well")
+        whole = self._level == _FULL
+        by_receipt = self.receipts.grade(now_s, whole=whole, learns=whole and by_outcome[0] in ("well", "doubtful"))
         for grade in ("dead", "ill", "doubtful"):
             if by_outcome[0] == grade:
                 return by_outcome
@@ -243,14 +244,15 @@ class ReceiptRate:
                 self._waits.append(now_s - at_s)
                 return
 
-    def grade(self, now_s: float, *, learns: bool) -> Grade:
+    def grade(self, now_s: float, *, whole: bool, learns: bool) -> Grade:
         """How the receipts of the newest messages that should have theirs compare with the usual.
 
-        `learns`: the carrier is well, so that what comes now is the usual.
+        `whole`: it has all of its traffic; while it comes back, less is enough to believe the worst. `learns`: what comes now
+        is the usual. A few refusals are no reason not to learn: at three messages a second one of them is already a doubt.
         """
         self._forget(now_s)
         policy, sent, came = self._policy, 0, 0
-        dead, few = "well", policy.receipts_dead_count if learns else policy.receipts_step_count
+        dead, few = "well", policy.receipts_dead_count if whole else policy.receipts_step_count
         usual = self._usual if self._usual >= policy.receipts_known else 0.0
         most = policy.receipts_ill_count / usual if usual else float(policy.receipts_samples)
         for cohort in reversed(self._cohorts):
@@ -267,7 +269,7 @@ class ReceiptRate:
             return "dead"
         if usual and sent * usual >= policy.receipts_ill_count and came <= policy.receipts_ill * usual * sent:
             return "ill"
-        waits = usual and not learns and not came and any(c.at_s >= self._begun_s and c.sent for c in self._cohorts)
+        waits = usual and not whole and not came and any(c.at_s >= self._begun_s and c.sent for c in self._cohorts)
         return "doubtful" if waits else "well"
 
     def _learn(self, now_s: float, rate: float) -> None:

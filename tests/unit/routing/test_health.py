@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tidings.routing.health import STEPS, Health, Policy
@@ -154,6 +154,10 @@ def test_a_flapping_carrier_is_left_alone_rather_than_followed(
     receipt_s=st.floats(0.1, 20),
     per_s=st.sampled_from([3.0, 60.0]),
 )
+@example(
+    noise=0.0182, receipts=0.3573, receipt_s=1.0984, per_s=3.0
+)  # one refusal is a doubt, and few receipts are usual
+@example(noise=0.0154, receipts=0.5325, receipt_s=1.7851, per_s=3.0)
 def test_one_that_is_well_keeps_its_traffic(noise: float, receipts: float, receipt_s: float, per_s: float) -> None:
     carrier = Carrier(lambda s: True, "refuses", per_s, noise, receipts, receipt_s).run(300)
     assert carrier.events == []

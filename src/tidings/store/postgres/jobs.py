@@ -27,18 +27,20 @@ cross join lateral (select count(*) as n from (
   select 1 from jobs j where j.lane = t.lane and j.project = t.project and j.provider = p.provider and j.due_ms <= $4
   limit t.room) d) c
 where t.project is not null and c.n > 0"""
+# (Materialized: joined to the update itself, the planner may look for a share once for every row, and take more each time.)
 # Takes each tenant's share, skipping what others have locked: they take theirs, nobody waits. Behind COLUMNS come
 # jobs.tries, kind, the owner before, the attempt left open, if any, the provider, to_hash, rescues (this one with them),
 # strikes, the providers tried on this channel (JSON), if any; then what the order needs.
 # (`|| ''` keeps the planner from the index of all open attempts: a message has few, a busy node has thousands.)
 _TAKE = f"""
-with taken as (
-  update jobs j set owner = $5, due_ms = $6, rescues = j.rescues + (d.owner is not null)::int
-  from unnest($1::int[], $2::text[], $3::text[], $4::int[]) as s (lane, project, provider, share)
+with d as materialized (
+  select d.* from unnest($1::int[], $2::text[], $3::text[], $4::int[]) as s (lane, project, provider, share)
   cross join lateral (
     select d.project, d.message, d.owner, d.due_ms from jobs d
     where d.lane = s.lane and d.project = s.project and d.provider = s.provider and d.due_ms <= $7
-    order by d.due_ms limit s.share for update skip locked) d
+    order by d.due_ms limit s.share for update skip locked) d),
+taken as (
+  update jobs j set owner = $5, due_ms = $6, rescues = j.rescues + (d.owner is not null)::int from d
   where j.project = d.project and j.message = d.message
   returning j.project, j.message, j.tries, j.kind, d.owner as before, j.provider, j.rescues, j.strikes, j.lane,
     d.due_ms)
@@ -113,7 +115,7 @@ def _rounds(have: list[tuple[str, int]], room: int) -> dict[str, int]:
 
 def _in_turn(ask: LeaseAsk, found: list[Any]) -> list[Any]:
     """Lane by lane; within a lane the first of each tenant, then the second of each."""
-    found.sort(key=lambda row: (row[-2], row[-4] == "", row[-1], row[1]))
+    found.sort(key=lambda row: (row[-2], row[-1], row[1]))
     turns: dict[tuple[int, str], int] = {}
     keyed: list[tuple[tuple[int, int, bool, str], Any]] = []
     for row in found:
