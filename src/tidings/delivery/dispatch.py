@@ -266,7 +266,7 @@ class Dispatcher:
             every_s = SWEEP_S if self._bus.carries else POLL_S
             if time_s() - swept_s >= every_s:
                 swept_s = time_s()
-                state.backlog[:] = [True] * len(LANES)
+                state.sweeping = True
             try:
                 full = not self._draining and await self._lease(state)
             except Exception as error:  # whatever it was: a provider without this loop would stand still for good
@@ -277,7 +277,8 @@ class Dispatcher:
 
     async def _lease(self, state: Lane) -> bool:
         """One lease; whether there may be more to lease at once."""
-        room = [min(LEASE_BATCH, state.room(lane)) if state.backlog[lane] else 0 for lane in range(len(LANES))]
+        room = [min(LEASE_BATCH, state.asked(lane)) for lane in range(len(LANES))]
+        state.sweeping = False
         most = max(room)
         if most <= 0:
             return False

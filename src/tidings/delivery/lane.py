@@ -16,6 +16,7 @@ class Lane:
         self.bell = Doorbell()
         self.pending = 0  # leased or reserved, not yet handed to the provider
         self.backlog = [True] * len(LANES)  # there may be due jobs in the store
+        self.sweeping = False  # nobody rang; a look for what has come due by itself
         self.looking = False
         self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []
@@ -29,3 +30,11 @@ class Lane:
     def room(self, lane: int) -> int:
         """Parts of this lane that the provider can take beside what is under way to it."""
         return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
+
+    def asked(self, lane: int) -> int:
+        """For how many jobs of this lane the next lease asks. Where nobody rang it leaves room to those that are accepted while
+        it looks: what finds no room has to be leased, and so would all that follow."""
+        if self.backlog[lane]:
+            return self.room(lane)
+        room = self.room(lane) if self.sweeping else 0
+        return max(1, room // 4) if room > 0 else 0
