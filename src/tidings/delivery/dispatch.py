@@ -266,7 +266,10 @@ class Dispatcher:
             every_s = SWEEP_S if self._bus.carries else POLL_S
             if time_s() - swept_s >= every_s:
                 swept_s = time_s()
-                state.sweeping = True
+                if self._bus.alone:
+                    state.sweeping = True
+                else:
+                    state.backlog[:] = [True] * len(LANES)
             try:
                 full = not self._draining and await self._lease(state)
             except Exception as error:  # whatever it was: a provider without this loop would stand still for good

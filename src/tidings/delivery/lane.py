@@ -16,7 +16,7 @@ class Lane:
         self.bell = Doorbell()
         self.pending = 0  # leased or reserved, not yet handed to the provider
         self.backlog = [True] * len(LANES)  # there may be due jobs in the store
-        self.sweeping = False  # nobody rang; a look for what has come due by itself
+        self.sweeping = False  # nobody rang, in the only process: a look for what has come due by itself
         self.looking = False
         self.unsettled = 0  # attempts with an outcome that is not stored yet: a crash now would send them again
         self.handed: list[Job] = []

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from tidings.delivery.accept import Idempotency, Want
 from tidings.domain.errors import Conflict, RequestError
-from tidings.domain.twilio import digits_of
+from tidings.domain.twilio import STATUS, digits_of
 from tidings.http.body import read_body
 from tidings.http.route import Call, answer, key_hashes, route, services
 from tidings.http.twilio import listing, params
@@ -48,7 +48,8 @@ async def create(request: Call, account: FromPath[str]) -> Response[bytes]:
     made = (await back.acceptor.accept(caller.project, caller.mode, [want]))[0]
     if isinstance(made, RequestError):
         raise made
-    return answer(await _resource(request, made.id.partition("_")[2]), 201)
+    resource = await _resource(request, made.id.partition("_")[2])
+    return answer({**resource, "status": STATUS[made.status]}, 201)  # as it was accepted; by now it may be on its way
 
 
 @route(
