@@ -164,13 +164,15 @@ class Load:
         while self.next < count:
             number, self.next = self.next, self.next + 1
             text = self.texts.get(number, f"SEQ{number}X")
-            body = {
+            body: dict[str, Any] = {
                 "to": f"+4471{number:08}",
                 "from": "12345",
                 "text": text,
                 "on_unknown": self.on_unknown,
                 "reference": str(number),
             }
+            if number in self.texts:
+                body["data"] = {}  # a template: plain words may be on their way before they are accepted
             while not await self._once(session, number, body):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(self.pace_s)

@@ -205,9 +205,14 @@ def _without_attempts(rows: list[NewMessage], error: Exception) -> list[NewMessa
 
 
 def _at_once(message: Message) -> bool:
-    """Whether its first attempt may share its commit. A crash between the two makes the attempt unknown, though nothing was
-    sent: a message that is not to be sent again then (`hold`) takes two commits."""
-    return message.on_unknown == "resend" and message.sequence is None and message.chain is None
+    """Whether its first attempt may share its commit.
+
+    A crash between commit and wire makes the attempt unknown, though nothing was sent: a message that is not to be sent again
+    then (`hold`) takes two commits. So does what has more to it than words: a template that ended the process while it is
+    accepted would end it again at every try of its customer, where nobody isolates it (`quarantine`).
+    """
+    words = message.personal.data is None and message.personal.content is None
+    return words and message.on_unknown == "resend" and message.sequence is None and message.chain is None
 
 
 _NAMES = {"sms": "SMS", "email": "email", "whatsapp": "WhatsApp"}
