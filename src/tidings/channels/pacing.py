@@ -15,6 +15,8 @@ GUARD_S: Final = 0.005
 #: An event loop that stalled longer than this does not get its lost slots back.
 CATCH_UP_S: Final = 0.05
 BURST_S: Final = 0.01
+#: With a rate limit, a provider takes no more than leaves within this time: priority is decided late.
+CREDIT_S: Final = 0.05
 UNLIMITED: Final = 1 << 30
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_LAST_S: Final = 16.0

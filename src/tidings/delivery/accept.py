@@ -150,6 +150,9 @@ class Acceptor:
                 return _no_provider(mode, channel)
         to = message.personal.to
         lane = LANE_NUMBER[message.lane]
+        sealed = self._ring.seal(
+            encode_personal(message.personal), message.id
+        )  # whatever can fail, before a place is taken
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
         job = Job(message=message, to_hash=self._ring.lookup(to), provider=provider)
         ready = self._desk.first_attempt(provider, job) if handed and _at_once(message) else None
@@ -157,7 +160,7 @@ class Acceptor:
             project, message.id, mode, message.channel, lane, message.status, now_ms, message.due_ms,
             message.valid_until_ms, message.sequence, message.on_unknown, message.template, message.locale,
             message.reference, _json(message.tags), message.retry_of, self._ring.current, job.to_hash,
-            self._ring.seal(encode_personal(message.personal), message.id), provider, new_id("evt"),
+            sealed, provider, new_id("evt"),
             self._desk.owner if handed else None, now_ms + LEASE_S * 1000 if handed else message.due_ms,
             want.idempotency.key_hash if want.idempotency else None,
             want.idempotency.body_hash if want.idempotency else None,

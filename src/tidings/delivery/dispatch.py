@@ -266,10 +266,7 @@ class Dispatcher:
             every_s = SWEEP_S if self._bus.carries else POLL_S
             if time_s() - swept_s >= every_s:
                 swept_s = time_s()
-                if self._bus.alone:
-                    state.sweeping = True
-                else:
-                    state.backlog[:] = [True] * len(LANES)
+                state.due(accepts=self._bus.alone)
             try:
                 full = not self._draining and await self._lease(state)
             except Exception as error:  # whatever it was: a provider without this loop would stand still for good
@@ -301,13 +298,7 @@ class Dispatcher:
             state.looking = False
         if not rows:
             return False  # a lane without room is no reason to look again at once: `ready` and `wake` ring
-        found = [0] * len(LANES)
-        for row in rows:
-            lane = int(row[4])
-            found[lane] += 1
-            state.after[lane] = row[0]
-        for lane, count in enumerate(found):
-            state.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
+        state.found(rows, room)
         # A clock that jumped ends leases early. What another lane has just given back is still in its hand here, and free.
         self._take(state, [row for row in rows if row[1] not in self.in_hand or leased(row).owner is None])
         return any(state.backlog)

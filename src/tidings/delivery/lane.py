@@ -1,6 +1,8 @@
 """What the dispatcher keeps about one provider."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 from tidings.bus.local import Doorbell
 from tidings.delivery.fleet import Member
@@ -30,6 +32,23 @@ class Lane:
     def room(self, lane: int) -> int:
         """Parts of this lane that the provider can take beside what is under way to it."""
         return self.member.provider.credit(LANES[lane]) - self.pending - self.unsettled
+
+    def due(self, *, accepts: bool) -> None:
+        """Something may have come due by itself. `accepts`: this process hands over messages as it accepts them."""
+        if accepts:
+            self.sweeping = True
+        else:
+            self.backlog[:] = [True] * len(LANES)
+
+    def found(self, rows: Sequence[tuple[Any, ...]], room: Sequence[int]) -> None:
+        """These were leased of so many that were asked for, by lane."""
+        counts = [0] * len(LANES)
+        for row in rows:
+            lane = int(row[4])
+            counts[lane] += 1
+            self.after[lane] = row[0]
+        for lane, count in enumerate(counts):
+            self.backlog[lane] |= count >= room[lane] > 0  # cut off by its room: it may hold more
 
     def asked(self, lane: int) -> int:
         """For how many jobs of this lane the next lease asks. Where nobody rang it leaves room to those that are accepted while

@@ -1,14 +1,14 @@
 """A provider of a channel other than SMS whose carrier is described by configuration. See docs/providers/http.md."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
 from tidings.channels.callback import Called, NotGenuine, RawRequest
-from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, Facts, ProviderSpec, Sink
 from tidings.channels.described.callback import CallbackReader
 from tidings.channels.described.compile import Refuse, read_config
 from tidings.channels.described.config import Config
@@ -17,10 +17,11 @@ from tidings.channels.described.response import ResponseReader
 from tidings.channels.described.words import CONTENT, OF
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
+from tidings.channels.http.provider import OverHttp
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.content import Content
 from tidings.domain.email import EmailContent
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Reply
 
@@ -66,7 +67,7 @@ class _Codec:
         return 1
 
 
-class DescribedProvider:
+class DescribedProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -88,26 +89,6 @@ class DescribedProvider:
         self.engine = HttpEngine(
             spec.name, config.limits, self._codec, sink, clock=clock, monotonic=monotonic, random=random
         )
-
-    async def start(self) -> None:
-        """Ready to send; the first request shows whether the carrier can be reached."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
     def refuses(self, to: str, sender: str | None, content: Content, facts: Facts) -> MessageError | None:
         """What the request has no place for is refused, never left out."""

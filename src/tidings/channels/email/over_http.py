@@ -1,41 +1,12 @@
-"""What the providers of emails over HTTP have in common: the engine, and errors that name the request's field."""
+"""What the readers of email carriers' words over HTTP have in common: receipts of events, and errors without anybody's address."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from tidings.channels.contract import Link
 from tidings.channels.email.smtp_answers import without_addresses
-from tidings.channels.http.engine import HttpEngine
-from tidings.domain.attempt import CarrierReceipt, Engagement, ReceiptState, Submission
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.attempt import CarrierReceipt, Engagement, ReceiptState
+from tidings.domain.message import MessageError
 
 _WORD_CHARS: Final = 64
-
-
-class HttpMailer:
-    """Hands everything to the engine. All methods are called on the event loop's thread."""
-
-    engine: HttpEngine
-
-    async def start(self) -> None:
-        """Ready to send; the first request shows whether the carrier can be reached."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
 
 def carrier_error(code: str, detail: str, theirs: str, spec: str, *, final: bool, said: str = "") -> MessageError:

@@ -17,12 +17,12 @@ from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.email import sendgrid_events
 from tidings.channels.email.compose import Identity, Unsendable, mail_of
 from tidings.channels.email.identity import converted, identity
-from tidings.channels.email.over_http import HttpMailer
 from tidings.channels.email.sendgrid_answers import judge
 from tidings.channels.http.call import Call, Judged, Limits
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.http.keys import check_limits, check_url
+from tidings.channels.http.provider import OverHttp
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.email import EmailContent
 from tidings.domain.errors import SettingsError
@@ -168,7 +168,7 @@ def _written(name: str, value: str) -> str:
     return check_header(name, value).decode().partition(":")[2].replace("\r\n", "").strip()
 
 
-class SendgridProvider(HttpMailer):
+class SendgridProvider(OverHttp):
     """See the module."""
 
     def __init__(

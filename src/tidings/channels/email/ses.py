@@ -20,7 +20,6 @@ from tidings.channels.callback import Called, RawRequest
 from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.email.compose import Identity, Unsendable, letter
 from tidings.channels.email.identity import DkimConfig, converted, identity
-from tidings.channels.email.over_http import HttpMailer
 from tidings.channels.email.ses_answers import judge
 from tidings.channels.email.ses_events import ATTEMPT, read_event
 from tidings.channels.email.sns import Ask, Envelope, SnsDesk
@@ -28,6 +27,7 @@ from tidings.channels.http.call import Call, Judged, Limits
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.http.keys import check_limits, check_url
+from tidings.channels.http.provider import OverHttp
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.errors import SettingsError
 from tidings.kit.clock import Clock, wall_ms
@@ -144,7 +144,7 @@ class SendEmailCodec:
         return 1
 
 
-class SesProvider(HttpMailer):
+class SesProvider(OverHttp):
     """See the module."""
 
     def __init__(

@@ -26,7 +26,7 @@ from tidings.channels.email.smtp_session import Flight, Refused, Session
 from tidings.channels.http.link import HttpLink
 from tidings.channels.http.timing import Alarm, Tally, Window
 from tidings.channels.local_error import local_error
-from tidings.channels.pacing import Pacer
+from tidings.channels.pacing import CREDIT_S, Pacer
 from tidings.domain.attempt import Outcome, PartExpired, PartOutcome, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
@@ -230,7 +230,7 @@ class SmtpProvider:
             return 0
         credit = self.config.window - self._lanes.queued_before(lane) - len(self._out)
         limit = self.pacer.limit_per_s
-        return min(credit, max(1, int(limit * 0.05)) - self._lanes.queued_before(lane)) if limit > 0 else credit
+        return min(credit, max(1, int(limit * CREDIT_S)) - self._lanes.queued_before(lane)) if limit > 0 else credit
 
     def _pump(self) -> None:
         """As many connections as there is work for; one where nobody knows yet whether the server is there."""

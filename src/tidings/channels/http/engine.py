@@ -20,15 +20,13 @@ from tidings.channels.http.link import HttpLink
 from tidings.channels.http.timing import Alarm, Tally, Window
 from tidings.channels.local_error import local_error
 from tidings.channels.outbox import Item, Outbox
-from tidings.channels.pacing import Pacer
+from tidings.channels.pacing import CREDIT_S, Pacer
 from tidings.domain.attempt import PartExpired, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.limits import HOLDS_AGAIN_S
 from tidings.kit.outbound import Guard, NoReply, NotSent, Outbound, Reply
 
-#: With a rate limit, no more is taken than leaves within this time: priority is decided late.
-CREDIT_S: Final = 0.05
 #: A carrier that asks for more patience than this gets its parts back later, from the queue.
 HOLD_S: Final = 30.0
 REPLY_BYTES: Final = 65_536

@@ -7,23 +7,23 @@ Source: Apple, "Sending notification requests to APNs"; "Generating a remote not
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
-from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged, Transport
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.push import apns_errors
 from tidings.channels.push.apns_auth import ProviderTokens, SignedTransport, private_key
 from tidings.channels.push.apns_body import apns_headers, aps_of
 from tidings.channels.push.apns_config import Config, read_config
 from tidings.channels.push.parts import content_of, data_of, refused
 from tidings.domain.attempt import PartRefused, Submission
-from tidings.domain.message import Lane
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.http2 import Http2
 from tidings.kit.outbound import Guard, Reply
@@ -86,7 +86,7 @@ class ApnsCodec:
         return msgspec.json.encode({**data_of(submission, index), **own, "aps": aps})
 
 
-class ApnsProvider:
+class ApnsProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -101,26 +101,6 @@ class ApnsProvider:
             spec.name, config.limits, ApnsCodec(config), sink, clock=clock, monotonic=monotonic, random=random,
             transport=self._transport,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        """Ready to send; the first message opens the connection."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """The one connection."""
-        return (self.engine.link.view(),)
 
     def _transport(self) -> Transport:
         config = self._config

@@ -4,23 +4,23 @@ FCM answers that it took a message, not that a device has it: delivery is what t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
-from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged, Transport
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.push import fcm_errors
 from tidings.channels.push.fcm_body import message_of
 from tidings.channels.push.fcm_config import Config, read_config
 from tidings.channels.push.google_auth import AccessTokens, AuthorizedTransport, private_key
 from tidings.channels.push.parts import content_of, data_of, refused
 from tidings.domain.attempt import PartRefused, Submission
-from tidings.domain.message import Lane
 from tidings.domain.push import is_subscription
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Guard, Outbound, Reply
@@ -64,7 +64,7 @@ class FcmCodec:
         return 1
 
 
-class FcmProvider:
+class FcmProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -78,26 +78,6 @@ class FcmProvider:
             spec.name, self._config.limits, FcmCodec(self._config), sink, clock=clock, monotonic=monotonic,
             random=random, transport=self._transport,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        """Ready to send; the first message asks for an access token."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
     def _transport(self) -> Transport:
         config, account = self._config, self._config.account

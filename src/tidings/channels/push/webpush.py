@@ -5,22 +5,23 @@ Source: RFC 8030 §5 (requesting), RFC 8291 (encryption), RFC 8292 (identificati
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
-from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged, Transport
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.http.retry_after import retry_after_s
 from tidings.channels.push.parts import content_of, data_of, refused, taken, topic_of
 from tidings.channels.push.webpush_config import Config, read_config
 from tidings.channels.push.webpush_wire import KIND, MOST_S, NO_ANSWER, REASON, IsolatingTransport, VapidHeaders
 from tidings.domain.attempt import PartRefused, PartRetry, PartUnknown, Submission
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.message import MessageError
 from tidings.domain.push import read_subscription
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Guard, Outbound, Reply
@@ -121,7 +122,7 @@ class WebPushCodec:
         return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
 
 
-class WebPushProvider:
+class WebPushProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -135,26 +136,6 @@ class WebPushProvider:
             spec.name, self._config.limits, WebPushCodec(self._config), sink, clock=clock, monotonic=monotonic,
             random=random, transport=self._transport,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        """Ready to send; no connection is opened before there is something to say."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: there are as many push services as browsers like."""
-        return (self.engine.link.view(),)
 
     def _transport(self) -> Transport:
         config = self._config

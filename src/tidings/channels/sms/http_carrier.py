@@ -1,14 +1,14 @@
 """Provider `sms.http`: a carrier that is described by configuration alone. See docs/providers/http.md."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
 from tidings.channels.callback import Called, NotGenuine, RawRequest
-from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.described.callback import CallbackReader
 from tidings.channels.described.compile import read_config
 from tidings.channels.described.config import Config as Config
@@ -17,10 +17,10 @@ from tidings.channels.described.response import ResponseReader
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.sms.http_text import plan_whole, segments_of
 from tidings.channels.sms.http_words import words
 from tidings.domain.attempt import PartRefused, Submission
-from tidings.domain.message import Lane
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Reply
 from tidings.protocols.gsm import segments
@@ -60,7 +60,7 @@ class HttpCodec:
         return 1 if len(submission.parts) > 1 else segments_of(submission, index)
 
 
-class HttpProvider:
+class HttpProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -81,32 +81,12 @@ class HttpProvider:
             spec.name, config.limits, self._codec, sink, clock=clock, monotonic=monotonic, random=random
         )
 
-    async def start(self) -> None:
-        """Ready to send; the first request shows whether the carrier can be reached."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
     def plan(self, text: str) -> Segments:
         """One part, or those that we cut ourselves. Raises the typed errors of `protocols.gsm`."""
         encoding = self.config.encoding
         if encoding.segments == "us":
             return segments.plan(text, encoding=encoding.alphabet, smart=encoding.smart)
         return plan_whole(text, smart=encoding.smart, encoding=encoding.alphabet, most_chars=encoding.most_chars)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
     def callback(self, request: RawRequest) -> Called:
         """See `channels.callback.CallbackTaker`."""

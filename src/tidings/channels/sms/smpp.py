@@ -3,7 +3,7 @@
 What it promises: every submission has exactly one outcome; parts of one submission leave in order; the rate holds in
 every sliding second; a part past its `valid_until_ms` is never written; a carrier that throttles is waited for;
 receipts and messages are acknowledged only after the sink has them. An answer that comes after `response_timeout_s`,
-over the same link, makes a second outcome that is marked `late` (and is counted in `late_answers`).
+over the same link, makes a second outcome, marked `late` and counted in `late_answers`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
 from tidings.channels.local_error import local_error
 from tidings.channels.outbox import Item, Outbox
-from tidings.channels.pacing import AnswerRate, Pacer
+from tidings.channels.pacing import CREDIT_S, AnswerRate, Pacer
 from tidings.channels.sms.smpp_config import BindKind, Config, read_config
 from tidings.channels.sms.smpp_errors import refusal_of, status_of
 from tidings.channels.sms.smpp_inbound import Inbound, InboundReader
@@ -47,8 +47,6 @@ from tidings.protocols.smpp.receipt import canonical_id
 CAPABILITIES: Final = Capabilities(
     channel="sms", level="gold", receipts=True, inbound=True, batch=True, flash=True, binary=True
 )
-#: With a rate limit, no more is taken than leaves within this time: priority is decided late.
-CREDIT_S: Final = 0.05
 _NOT_WRITTEN: Final = PartRefused(
     MessageError(code="internal_error", detail="The message could not be written; the server's log says why.")
 )

@@ -7,23 +7,24 @@ unknown attempt is *not* looked for in its list (recipient and time may fit two 
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 from tidings.channels.callback import Called, RawRequest
-from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.json import json_of
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.sms import twilio_callback, twilio_errors
 from tidings.channels.sms.http_text import plan_whole, segments_of, text_of
 from tidings.channels.sms.twilio_callback import STATES, Account, callback_url
 from tidings.channels.sms.twilio_config import Config, read_config
 from tidings.domain.attempt import CarrierReceipt, PartRefused, Submission
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock, wall_ms
 from tidings.kit.outbound import Reply
 from tidings.protocols.gsm.segments import Segments
@@ -95,7 +96,7 @@ class MessagesCodec:
         return fields
 
 
-class TwilioProvider:
+class TwilioProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -114,29 +115,9 @@ class TwilioProvider:
             spec.name, config.limits, self._codec, sink, clock=clock, monotonic=monotonic, random=random
         )
 
-    async def start(self) -> None:
-        """Ready to send; the first request shows whether Twilio can be reached."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
     def plan(self, text: str) -> Segments:
         """One part, that Twilio cuts. Raises the typed errors of `protocols.gsm`."""
         return plan_whole(text, smart=self.config.smart, most_chars=BODY_CHARS)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
     def callback(self, request: RawRequest) -> Called:
         """See `channels.callback.CallbackTaker`."""

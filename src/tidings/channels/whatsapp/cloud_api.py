@@ -7,7 +7,7 @@ its statuses: that settles an outcome that was never answered. Source: WhatsApp 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ import msgspec
 import structlog
 
 from tidings.channels.callback import Called, RawRequest, Taken
-from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, Facts, ProviderSpec, Sink
 from tidings.channels.errands import ErrandFailed, TemplateStatus
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as HTTP_OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.whatsapp import cloud_callback, cloud_errors, cloud_media, cloud_templates, payload, window
 from tidings.channels.whatsapp.cloud_callback import Account, callback_data
 from tidings.channels.whatsapp.cloud_config import Config as Config
@@ -28,7 +29,7 @@ from tidings.channels.whatsapp.cloud_templates import Catalogue
 from tidings.channels.whatsapp.graph import Graph, headers_of
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.content import Content
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.message import MessageError
 from tidings.domain.whatsapp_checks import content_problems
 from tidings.domain.whatsapp_content import WhatsAppContent
 from tidings.kit.clock import Clock, wall_ms
@@ -91,7 +92,7 @@ def unfit(config: Config, sender: str | None, content: WhatsAppContent) -> Messa
     return None
 
 
-class CloudApiProvider:
+class CloudApiProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -114,7 +115,7 @@ class CloudApiProvider:
 
     async def start(self) -> None:
         """Ready to send; the first request shows whether Meta can be reached. Templates are read in the background."""
-        await self.engine.start()
+        await super().start()
         if self.config.business_account_id:
             self._sync = asyncio.create_task(self._sync_forever(), name=f"whatsapp-templates:{self.name}")
 
@@ -125,19 +126,7 @@ class CloudApiProvider:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sync
             self._sync = None
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
+        await super().stop(drain_s)
 
     def refuses(self, to: str, sender: str | None, content: Content, facts: Facts) -> MessageError | None:
         """See `channels.contract.Refuser`: the 24-hour window, and templates that are not approved."""

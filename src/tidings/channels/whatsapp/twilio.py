@@ -8,17 +8,18 @@ Source: Twilio "WhatsApp: API", Messages resource (`ContentSid`, `ContentVariabl
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
 from tidings.channels.callback import Called, RawRequest, Taken
-from tidings.channels.contract import Capabilities, Facts, Link, ProviderSpec, Sink
+from tidings.channels.contract import Capabilities, Facts, ProviderSpec, Sink
 from tidings.channels.http.call import Call, Judged
 from tidings.channels.http.engine import HttpEngine
 from tidings.channels.http.keys import OPERATOR_KEYS as OPERATOR_KEYS
+from tidings.channels.http.provider import OverHttp
 from tidings.channels.sms import twilio_callback, twilio_config, twilio_errors
 from tidings.channels.sms.twilio import NO_SENDER, MessagesCodec
 from tidings.channels.sms.twilio_callback import Account
@@ -27,7 +28,7 @@ from tidings.channels.whatsapp.twilio_inbound import inbound, receipt
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.content import Content
 from tidings.domain.errors import SettingsError
-from tidings.domain.message import Lane, MessageError
+from tidings.domain.message import MessageError
 from tidings.domain.phone import phone_problem
 from tidings.domain.whatsapp_checks import content_problems
 from tidings.domain.whatsapp_content import MEDIA, Location, WhatsAppContent
@@ -164,7 +165,7 @@ def _unsupported(detail: str) -> MessageError:
     return MessageError(code="unsupported_content", detail=detail)
 
 
-class TwilioWhatsAppProvider:
+class TwilioWhatsAppProvider(OverHttp):
     """See the module. All methods are called on the event loop's thread."""
 
     def __init__(
@@ -181,26 +182,6 @@ class TwilioWhatsAppProvider:
             spec.name, config.limits, WhatsAppCodec(config, self._account), sink, clock=clock, monotonic=monotonic,
             random=random,
         )  # fmt: skip
-
-    async def start(self) -> None:
-        """Ready to send; the first request shows whether Twilio can be reached."""
-        await self.engine.start()
-
-    async def stop(self, drain_s: float) -> None:
-        """See `HttpEngine.stop`."""
-        await self.engine.stop(drain_s)
-
-    def credit(self, lane: Lane) -> int:
-        """See `HttpEngine.credit`."""
-        return self.engine.credit(lane)
-
-    def submit(self, batch: Sequence[Submission]) -> None:
-        """See `HttpEngine.submit`."""
-        self.engine.submit(batch)
-
-    def links(self) -> tuple[Link, ...]:
-        """One: HTTP knows no sessions."""
-        return (self.engine.link.view(),)
 
     def refuses(self, to: str, sender: str | None, content: Content, facts: Facts) -> MessageError | None:
         """See `channels.contract.Refuser`: the 24-hour window, and what Twilio cannot send."""
