@@ -2,7 +2,6 @@
 came, overdue receipts."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ from tidings.delivery.fallback import Fallback
 from tidings.delivery.inquire import Inquiry
 from tidings.delivery.receive import Receiver
 from tidings.delivery.roster import Strays
-from tidings.domain.errors import StoreError
+from tidings.delivery.turns import Turns
 from tidings.domain.message import MessageError
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
@@ -27,44 +26,30 @@ _EXPIRED = msgspec.json.encode(
 ).decode()
 
 
-class Sweeper:
-    """One task, a duty of one process; each turn is a few cheap reads, and writes only where something is due."""
+class Sweeper(Turns):
+    """A duty of one process."""
+
+    name = "sweep"
 
     def __init__(
         self, store: Store, receiver: Receiver, inquiry: Inquiry, bus: Bus, now: Clock, strays: Strays,
         fallback: Fallback, wake: Callable[[str], None],
     ) -> None:  # fmt: skip
         """`wake`: told that there are jobs for any provider."""
+        super().__init__()
         self._wake = wake
         self._inquiry, self._strays, self._fallback = inquiry, strays, fallback
-        self._task: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[int] | None = None
         self._store, self._receiver, self._bus, self._now = store, receiver, bus, now
 
     async def start(self) -> None:
         """See `keeper.Duty`."""
         self._strays.changed()
-        self._task = asyncio.create_task(self.run(), name="sweep")
+        await super().start()
 
-    async def stop(self) -> None:
-        """See `keeper.Duty`."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                busy = await self.turn()
-            except Exception as error:  # whatever it was: without this loop nothing would come due any more
-                told = not isinstance(error, StoreError)
-                _log.warning("a sweep failed and will be tried again: %s", error, exc_info=told)
-                busy = False
-            if not busy:
-                await asyncio.sleep(SWEEP_S)
+    def pause_s(self) -> float:
+        """See `Turns`."""
+        return SWEEP_S
 
     async def turn(self) -> bool:
         """One sweep. Says whether there is more to do at once."""
