@@ -42,7 +42,7 @@ from tidings.webhooks.process import PumpProcess
 from tidings.webhooks.service import WebhookService
 
 _FULL = "no disk space is left for the database: make room; what was accepted is kept, and goes on by itself then"
-_FULL_S = 10.0  # so long a message that found no space stands for the next ones: smaller writes may still find some
+_FULL_S = 5.0  # so long a message that found no space stands for the next ones, whatever was accepted in between
 _SWITCH_S = (
     0.0005  # the writer thread is back within half a millisecond, not five, after SQLite gave up the interpreter lock
 )

@@ -30,17 +30,15 @@ class Accepting(Aggregate):
     """Messages on their way in."""
 
     module = "accept"
-    full_s = -math.inf  # monotonic: when the last one found no space; a small write may still find some
+    full_s = -math.inf  # monotonic: when the last one found no space; others, smaller or luckier, may have found some since
 
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
         try:
-            answers = await self._engine.write(self._sql.accept, items)
+            return await self._engine.write(self._sql.accept, items)
         except StoreFull:
             self.full_s = time.monotonic()
             raise
-        self.full_s = -math.inf
-        return answers
 
 
 class Jobs(Aggregate):
