@@ -1,15 +1,12 @@
-"""One key in this process: who it is, its rate, and the sessions that are bound with it."""
+"""One key in this process: who it is, and its rate."""
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from tidings.domain.message import Mode
 from tidings.domain.smpp_login import allows
 from tidings.store.accounts import StoredKey
-
-if TYPE_CHECKING:
-    from tidings.smppd.session import Session
 
 
 class Rate:
@@ -40,7 +37,6 @@ class Account:
         self.id, self.project = key.id, key.project
         self.mode: Mode = cast(Mode, key.mode)
         self.rate = Rate(rate_per_s)
-        self.sessions: list[Session] = []
 
     @property
     def writes(self) -> bool:
@@ -51,8 +47,3 @@ class Account:
     def reads(self) -> bool:
         """Whether it may receive, and ask."""
         return allows(self.key.scopes, "messages:read")
-
-    @property
-    def receivers(self) -> "list[Session]":
-        """Its sessions that take deliver_sm."""
-        return [session for session in self.sessions if session.receives]

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tidings.bus.contract import Bus
 from tidings.domain.errors import StoreError
@@ -33,6 +33,7 @@ from tidings.smppd.config import (
 )
 from tidings.smppd.deliver import TYPES, Delivery, deliveries
 from tidings.smppd.progress import Progress
+from tidings.smppd.session import Session
 from tidings.store.customers import Customers
 from tidings.store.store import Store
 
@@ -48,9 +49,11 @@ class Pump:
     """One key's pump. `owner` names this process."""
 
     def __init__(
-        self, account: Account, store: Store, customers: Customers, ring: KeyRing, bus: Bus, owner: str, now: Clock,
-        alphabet: Alphabet, monotonic: Callable[[], float] = time.monotonic,
+        self, account: Account, sessions: Sequence[Session], store: Store, customers: Customers, ring: KeyRing, bus: Bus,
+        owner: str, now: Clock, alphabet: Alphabet, monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
+        """`sessions`: those bound with the key, at any time."""
+        self._sessions = sessions
         self._account, self._store, self._customers, self._ring, self._bus = account, store, customers, ring, bus
         self._owner, self._now, self._monotonic = owner, now, monotonic
         self._alphabet: Alphabet = alphabet
@@ -107,7 +110,7 @@ class Pump:
         """Hands out what waits, to the receivers in turn."""
         if not self._queue:
             return
-        able = [session for session in self._account.receivers if session.room > 0]
+        able = [session for session in self._receivers() if session.room > 0]
         now_s, used = self._monotonic(), able[:]
         while self._queue and able:
             self._turn += 1
@@ -123,9 +126,12 @@ class Pump:
 
     # -- inside
 
+    def _receivers(self) -> list[Session]:
+        return [session for session in self._sessions if session.receives]
+
     async def _turns(self) -> None:
         """While there are receivers, and no other process has the key."""
-        while self._account.receivers:
+        while self._receivers():
             progress = self._progress or await self._claim()
             if progress is None:
                 await asyncio.sleep(IDLE_S)

@@ -6,6 +6,7 @@ import logging
 import secrets
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import Coroutine
 from hmac import compare_digest
 from typing import Any
@@ -56,6 +57,7 @@ class SmppServer:
         self._owner = secrets.token_hex(8)
         self._throttle = BindThrottle(time.monotonic)
         self._accounts: dict[str, Account] = {}
+        self._bound: defaultdict[str, list[Session]] = defaultdict(list)
         self._pumps: dict[str, tuple[Pump, asyncio.Task[None]]] = {}
         self._lobby = Lobby(UNBOUND)
         self._sessions: set[Session] = set()
@@ -123,7 +125,7 @@ class SmppServer:
         """Ends the sessions of keys that were revoked, or have expired."""
         while True:
             await asyncio.sleep(KEY_CHECK_S)
-            bound = [id for id, account in self._accounts.items() if account.sessions]
+            bound = [id for id, sessions in self._bound.items() if sessions]
             try:
                 good = await self._customers.good(bound, self._now()) if bound else set[str]()
             except StoreError as error:
@@ -133,7 +135,7 @@ class SmppServer:
                 _log.exception("keys cannot be looked at")
                 continue
             for id in set(bound) - good:
-                for session in list(self._accounts[id].sessions):
+                for session in list(self._bound[id]):
                     session.end()
 
     async def _sweep_parts(self) -> None:
@@ -170,8 +172,8 @@ class SmppServer:
         account = session.account
         if account is None:
             return
-        if session in account.sessions:
-            account.sessions.remove(session)
+        if session in self._bound[account.id]:
+            self._bound[account.id].remove(session)
         pump = self._pumps.get(account.id)
         if pump is not None:
             pump[0].returned(deliveries)
@@ -189,7 +191,7 @@ class SmppServer:
             if isinstance(key, int):
                 return key, b""
             account = self._account(key)
-            if not _may(account, kind) or len(account.sessions) >= SESSIONS_PER_KEY:
+            if not _may(account, kind) or len(self._bound[key.id]) >= SESSIONS_PER_KEY:
                 return int(Status.ESME_RBINDFAIL), b""
             await self._customers.open(key.id, key.project, self._now())
         except StoreError as error:
@@ -255,10 +257,10 @@ class SmppServer:
         self._lobby.discard(session)
         self._sessions.add(session)
         session.bound(account, kind, version)
-        account.sessions.append(session)
+        self._bound[account.id].append(session)
         if session.receives and account.id not in self._pumps and self._group is not None:
             pump = Pump(
-                account, self._store, self._customers, self._ring, self._bus, self._owner, self._now,
+                account, self._bound[account.id], self._store, self._customers, self._ring, self._bus, self._owner, self._now,
                 self.settings.default_alphabet,
             )  # fmt: skip
             task = self._group.create_task(pump.run(), name=f"smpp:{account.id}")
