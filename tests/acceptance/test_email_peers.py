@@ -7,8 +7,7 @@ import base64
 import contextlib
 import json
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from conftest import find_free_port, require_peer
 from peers.carriers import RecordingSink, until
 from peers.mail_script import scripted
 from peers.mails import RETURNS, listening, mail, sending, sent
+from peers.npm_mail import node_server
 from peers.postfix import postfix
 from tidings.domain.attempt import PartRefused, PartSent
 from tidings.domain.email import Attachment
@@ -120,37 +120,6 @@ def _big() -> Any:
     return (
         Attachment(name="a.bin", media_type="application/octet-stream", data=base64.b64encode(bytes(900_000)).decode()),
     )
-
-
-@asynccontextmanager
-async def node_server(folder: Path) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
-    """npm `smtp-server`: its port and what it says."""
-    require_peer("npm-smtp-server")
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        "smtp_server.js",
-        cwd=folder,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=1 << 24,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    events: list[dict[str, Any]] = []
-    out = process.stdout
-
-    async def read() -> None:
-        async for line in out:
-            events.append(json.loads(line))
-
-    reading = asyncio.create_task(read())
-    try:
-        await until(lambda: events, 60)
-        yield events[0]["port"], events
-    finally:
-        process.stdin.close()
-        await process.wait()
-        await reading
 
 
 async def test_npm_smtp_server(node_peer: Path) -> None:
