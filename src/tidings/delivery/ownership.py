@@ -42,17 +42,24 @@ class Taker(Protocol):
 def to_take(node: str, nodes: Collection[str], wanted: Mapping[str, int], owned: Mapping[Place, str]) -> list[Place]:
     """The free places that this node should take now: at most one of a provider, and their part for those who have less.
 
+    Where all who could take a place have their part already, the poorest of them does: `to_give` shares out anew.
     `wanted`: how many places there are of each name (a duty: 0). Pure.
     """
-    count = Counter(owned.values())
-    names = {place.name for place, of in owned.items() if of == node}
-    room = _most(nodes, wanted) - count[node]
-    free: list[Place] = []
+    count = Counter(dict.fromkeys((*nodes, node), 0))
+    count.update(owned.values())
+    most = _most(nodes, wanted)
+    taken: list[Place] = []
     for name in sorted(wanted):
         place = next((place for place in _places(name, wanted[name]) if place not in owned), None)
-        if place is not None and name not in names:
-            free.append(place)
-    return free[: max(0, room)]
+        holders = {of for place, of in owned.items() if place.name == name}
+        if place is None or node in holders:
+            continue
+        able = [one for one in count if one not in holders]
+        poorest = min(able, key=lambda one: (count[one], one))
+        if count[node] < most or poorest == node:
+            taken.append(place)
+            count[node] += 1
+    return taken
 
 
 def to_give(node: str, nodes: Collection[str], wanted: Mapping[str, int], owned: Mapping[Place, str]) -> Place | None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store_world import NOW, opened
 from tidings.bus.local import LocalBus
@@ -54,13 +57,44 @@ def shown(taken: Iterable[Place]) -> str:
         ("ab", {"c1": 2, "c2": 1, "c3": 1}, "c1=a c1.1=b c2=a c3=a", "", "c3"),
         ("ab", {"c1": 1, "sweep": 0, "hooks": 0}, "c1=b", "hooks! sweep!", None),
         ("ab", {"c1": 1, "sweep": 0, "hooks": 0}, "c1=a hooks!=a sweep!=a", "", "sweep!"),
+        # b, c and d have room, but have c1 already: the free one is for a, though it has its part
+        ("abcd", {"c1": 4, "x": 0, "y": 0, "z": 0}, "c1=b c1.1=c c1.2=d x!=a y!=a z!=b", "c1.3", None),
+        ("abcd", {"c1": 4, "x": 0, "y": 0, "z": 0}, "c1=b c1.1=c c1.2=d c1.3=a x!=a y!=a z!=b", "", "y!"),
+        ("bacde", {"c1": 4, "x": 0, "y": 0, "z": 0, "w": 0}, "c1=c c1.1=d c1.2=e x!=a y!=a z!=b w!=b", "c1.3", None),
     ],
 )
 def test_fair_shares(nodes: str, wanted: dict[str, int], owned: str, take: str, give: str | None) -> None:
     owners = places(owned)
     assert shown(to_take("a", nodes, wanted, owners)) == take
-    given = to_give("a", nodes, wanted, owners)
-    assert (None if given is None else shown([given])) == give
+    surplus = to_give("a", nodes, wanted, owners)
+    assert (None if surplus is None else shown([surplus])) == give
+
+
+@given(
+    slots=st.dictionaries(st.sampled_from(["c1", "c2", "c3", "sweep", "hooks", "codes"]), st.integers(0, 5), min_size=1),
+    joins=st.lists(st.sampled_from("abcde"), min_size=1, unique=True), together=st.booleans(),
+    rng=st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_in_the_end_nothing_is_left_free(slots: dict[str, int], joins: list[str], together: bool, rng: Random) -> None:
+    """Whoever comes when, and in whatever order they take their turns: all that can be owned is, in fair shares, and stays."""
+    owned: dict[Place, str] = {}
+    nodes = list(joins) if together else []
+    for newcomer in joins:
+        nodes += [] if together else [newcomer]
+        for _ in range(30):
+            before = dict(owned)
+            for node in rng.sample(nodes, len(nodes)):
+                owned |= dict.fromkeys(to_take(node, nodes, slots, owned), node)
+                surplus = to_give(node, nodes, slots, owned)
+                if surplus is not None:
+                    del owned[surplus]
+            if owned == before:
+                break
+        else:
+            pytest.fail(f"places go round and round: {owned}")
+        assert len(owned) == sum(min(max(1, count), len(nodes)) for count in slots.values())
+        shares = [sum(of == node for of in owned.values()) for node in nodes]
+        assert max(shares) - min(shares) <= 1 or all(count > 1 for count in slots.values())
 
 
 class Part:
