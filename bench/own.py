@@ -151,17 +151,17 @@ def connected(database: Path) -> Iterator[apsw.Connection]:
 #: from a copy (its seal names its owner); nobody reads one here.
 HASH = "lower(hex(randomblob(length(r.to_hash) / 2)))"
 OWN = {
-    "messages": {"id": "substr(r.id, 1, 24) || printf('%012x', n.value)"},
-    "personal": {"owner": "substr(r.owner, 1, 24) || printf('%012x', n.value)", "to_hash": HASH},
+    "messages": {"id": "substr(r.id, 1, 29) || printf('%07x', n.value)"},
+    "personal": {"owner": "substr(r.owner, 1, 29) || printf('%07x', n.value)", "to_hash": HASH},
     "attempts": {
-        "id": "substr(r.id, 1, 24) || printf('%012x', n.value)",
-        "message": "substr(r.message, 1, 24) || printf('%012x', n.value)",
+        "id": "substr(r.id, 1, 29) || printf('%07x', n.value)",
+        "message": "substr(r.message, 1, 29) || printf('%07x', n.value)",
     },
-    "refs": {"ref": "r.ref || '-' || n.value", "attempt": "substr(r.attempt, 1, 24) || printf('%012x', n.value)"},
+    "refs": {"ref": "r.ref || '-' || n.value", "attempt": "substr(r.attempt, 1, 29) || printf('%07x', n.value)"},
     "events": {
         "seq": "null",
-        "id": "substr(r.id, 1, 24) || printf('%012x', n.value)",
-        "message": "substr(r.message, 1, 24) || printf('%012x', n.value)",
+        "id": "substr(r.id, 1, 29) || printf('%07x', n.value)",
+        "message": "substr(r.message, 1, 29) || printf('%07x', n.value)",
     },
 }  # fmt: skip
 
@@ -170,6 +170,10 @@ def multiply(database: Path) -> None:
     """2,000 copies beside each stored message, with its attempt, references and events."""
     with connected(database) as connection:
         connection.execute("pragma synchronous = off; pragma cache_size = -2000000; pragma temp_store = memory")
+        connection.execute(
+            "create temp table copies as with recursive n(value) as "
+            f"(select 1 union all select value + 1 from n where value < {COPIES}) select value from n"
+        )
         for table, own in OWN.items():
             names = [row[1] for row in connection.execute(f"pragma table_info({table})")]
             values = ", ".join(own.get(name, f"r.{name}") for name in names)
@@ -179,7 +183,7 @@ def multiply(database: Path) -> None:
             for first in range(0, count, 250):
                 connection.execute(
                     f"insert into {table} ({', '.join(names)}) select {values} from "
-                    f"(select * from seed limit 250 offset {first}) r, generate_series(1, {COPIES}) n"
+                    f"(select * from seed limit 250 offset {first}) r, copies n"
                 )
             connection.execute("drop table seed")
         connection.execute("pragma wal_checkpoint(truncate)")
