@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 from tidings.domain.attempt import Outcome, PartOutcome, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANE_NUMBER, LANES, Lane
@@ -49,7 +49,7 @@ class Outbox:
 
     def queued_before(self, lane: Lane) -> int:
         """How many parts leave before one that is added to `lane` now."""
-        return sum(len(self._lanes[n]) for n in range(LANE_NUMBER[lane] + 1))
+        return sum(map(len, self._lanes[: LANE_NUMBER[lane] + 1])) if self.queued else 0
 
     def add(self, submission: Submission) -> None:
         """Queues every part. A submission without parts has its (empty) outcome at once."""
@@ -127,5 +127,5 @@ class Outbox:
 
     def _close(self, opened: Open, now_ms: int) -> None:
         self.open -= 1
-        parts = tuple(outcome for outcome in opened.outcomes if outcome is not None)
+        parts = cast("tuple[PartOutcome, ...]", tuple(opened.outcomes))  # every part has one now
         self.done.append(Outcome(opened.submission.attempt_id, parts, now_ms))

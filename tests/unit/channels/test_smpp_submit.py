@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import smpp34
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tidings.channels.sms.smpp_config import read_config
@@ -96,6 +97,26 @@ def test_sender(sender: str | None, config: dict[str, Any], expected: tuple[int,
 def test_recipient(config: dict[str, Any], expected: tuple[int, int, bytes]) -> None:
     sm = written(writer(**config), submission())
     assert (sm.dest_addr_ton, sm.dest_addr_npi, sm.destination_addr) == expected
+
+
+@given(
+    to=st.from_regex(r"\+?[0-9A-Za-z²]{0,22}", fullmatch=True),
+    config=st.fixed_dictionaries(
+        {}, optional={"dest_plus": st.booleans(), "dest_ton": st.integers(0, 6), "dest_npi": st.integers(0, 18)}
+    ),
+)
+@example("+491701234567", {"dest_plus": True})
+@example("+999999999999999", {})
+@example("+²", {})
+def test_a_number_is_written_like_any_recipient(to: str, config: dict[str, Any]) -> None:
+    def field(write: Callable[[str], bytes]) -> bytes | str:
+        try:
+            return write(to)
+        except SmppEncodeError as error:
+            return str(error)
+
+    made = writer(**config)
+    assert field(made._dest_field) == field(made._any_dest_field)
 
 
 @pytest.mark.parametrize(

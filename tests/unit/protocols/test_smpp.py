@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
+import re
 
+import msgspec
 import pytest
 import smpplib.consts
 import smpplib.smpp
@@ -36,6 +39,18 @@ def test_framer_does_not_care_where_the_stream_is_cut(bodies: list[bytes], size:
         seen += framer.feed(stream[at : at + size])
     assert [frame[3] for frame in seen] == bodies
     assert framer.buffered == 0
+
+
+def test_an_acknowledgement_is_a_response_without_a_message_id() -> None:
+    for command in (constants.DELIVER_SM, constants.DATA_SM):
+        assert pdu.acknowledgement(command, 0x64, 7) == pdu.pdu(command | constants.RESP, 0x64, 7, b"\0")
+
+
+def test_every_field_comes_out_of_the_place_it_went_in() -> None:
+    fields = msgspec.structs.fields(Sm)[:-1]
+    sm = Sm(*(n if field.type is int else b"%d" % n for n, field in enumerate(fields)), {0x1501: b"x"})
+    assert len(set(msgspec.structs.astuple(sm)[:-1])) == 17
+    assert pdu.decode_sm(pdu.encode_sm(sm)) == sm
 
 
 @pytest.mark.parametrize("length", [0, 15, 70_001, 0xFFFFFFFF])
@@ -165,6 +180,40 @@ def test_missing_values_do_not_take_the_next_key() -> None:
     found = receipt.parse_receipt(Sm(esm_class=4, short_message=raw))
     done_at = dt.datetime(2026, 11, 24, 1, 3, 4)  # noqa: DTZ001 - receipts name no zone
     assert found == receipt.Receipt(message_id="12", state="delivered", done_at=done_at)
+
+
+def nearly_plain(rng: random.Random) -> str:
+    """The text of Appendix B, with a value, a gap or an end that it does not have now and then."""
+    odd = ("", "stat", "id:7", "text:", " 5", "a,b", "c;d", "²", "\xa0", "DELIVRD.", "sub:", "err :")
+    values = [
+        rng.choice(odd) if rng.random() < 0.1 else value for value in ("5f3a", "001", "001", *DATES, "EXPIRED", "042")
+    ]
+    gap = rng.choice((" ", " ", " ", " ", "  ", ",", "\n", "\xa0"))
+    keys = ("id", "sub", "dlvrd", "submit date", "done date", "stat", "err")
+    end = rng.choice(("", " text:stat:DELIVRD", " Text:", " TEXT: id:1", "\0", " id:8", " text :", ",text:", " "))
+    return gap.join(f"{key}:{value}" for key, value in zip(keys, values, strict=True)) + end
+
+
+DATES = ("2611240102", "261124010304")
+
+
+def disagreements() -> tuple[int, int]:
+    """(texts that the plain way took, those of them in which the tolerant way reads something else)."""
+    rng = random.Random(20261126)
+    plain = [text for text in (nearly_plain(rng) for _ in range(20_000)) if receipt._PLAIN.match(text)]
+    return len(plain), sum(receipt._words(text) != receipt._tolerant(text) for text in plain)
+
+
+def test_the_plain_way_reads_what_the_tolerant_one_reads() -> None:
+    taken, wrong = disagreements()
+    assert taken > 1_000
+    assert wrong == 0
+
+
+@pytest.mark.parametrize(("careful", "careless"), [(",;:", ""), (",;:", ",;"), (r"(?:\Z| [Tt]ext:)", "")])
+def test_saboteur_a_careless_pattern(monkeypatch: pytest.MonkeyPatch, careful: str, careless: str) -> None:
+    monkeypatch.setattr(receipt, "_PLAIN", re.compile(receipt._PLAIN.pattern.replace(careful, careless)))
+    assert disagreements()[1]
 
 
 def test_tlvs_of_a_receipt() -> None:

@@ -210,7 +210,7 @@ class SmppProvider:
     def answered(self, session: SmppSession, item: Item, status: int, ref: str) -> None:
         """The carrier answered a part."""
         if status == 0:
-            self._answers.count(self._monotonic())
+            self._answers.count(session.heard_at)
             if self.config.query_sm:
                 self._inquiries.style.saw(ref)
             self._outbox.settle(item, PartSent(canonical_id(ref) if ref else ""), self._clock())
@@ -336,7 +336,7 @@ class SmppProvider:
             return 0
         otp = lane == "otp"
         queued = self._outbox.queued_before(lane)
-        credit = sum(session.room if otp else session.bulk_room for session in self._sessions) - queued
+        credit = sum([session.room if otp else session.bulk_room for session in self._sessions]) - queued
         limit = self.pacer.limit_per_s
         if limit > 0:
             credit = min(credit, max(1, int(limit * CREDIT_S)) - queued)

@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 from tidings.domain.attempt import CarrierReceipt, InboundPart, ReceiptState
@@ -20,7 +21,7 @@ from tidings.kit.clock import Clock
 from tidings.protocols.smpp.concat import Alphabet, UserData, read_user_data
 from tidings.protocols.smpp.constants import DELIVER_SM, Tag, Ton
 from tidings.protocols.smpp.pdu import Sm, decode_data_sm, decode_sm
-from tidings.protocols.smpp.receipt import Receipt, id_candidates, is_receipt, parse_receipt
+from tidings.protocols.smpp.receipt import Receipt, State, id_candidates, is_receipt, parse_receipt
 
 #: A vendor's TLV, used by our sandbox: the handset showed the message ("read"). Vendors' range: SMPP 3.4 §5.3.2.
 TAG_ENGAGEMENT: Final = 0x1501
@@ -29,7 +30,8 @@ ACK_FLIGHT_S: Final = 5.0
 #: Not acknowledged for so long: the same words again on the same link are a resend.
 SLOW_ACK_S: Final = 2.0
 REMEMBERED: Final = 10_000
-_PENDING: Final = ("enroute", "accepted")
+_ALPHANUMERIC: Final = int(Ton.ALPHANUMERIC)
+_STATES: Final[dict[State, ReceiptState]] = {"delivered": "delivered", "enroute": "pending", "accepted": "pending"}
 
 
 class Session(Protocol):
@@ -83,17 +85,17 @@ class InboundReader:
     def read(self, command: int, sequence: int, body: bytes, session: Session) -> Inbound:
         """Raises `SmppDecodeError` (unreadable, or compressed text), whose `status` is what to answer with."""
         sm = decode_sm(body) if command == DELIVER_SM else decode_data_sm(body)
-        if not is_receipt(sm):
-            found = read_user_data(sm, self._alphabet)
-            inbound = Inbound(command, sequence, None)
-            inbound.seen = self._remember(_digest(sm), session)
-            inbound.content = self._message(sm, found, inbound.seen.key)
-            return inbound
         receipt = parse_receipt(sm)
-        if receipt is None:  # asking for it again would bring the same
+        if receipt is not None:
+            return Inbound(command, sequence, self._receipt(sm, receipt))
+        if is_receipt(sm):  # asking for it again would bring the same
             self.unreadable_receipts += 1
             return Inbound(command, sequence, None)
-        return Inbound(command, sequence, self._receipt(sm, receipt))
+        found = read_user_data(sm, self._alphabet)
+        inbound = Inbound(command, sequence, None)
+        inbound.seen = self._remember(_digest(sm), session)
+        inbound.content = self._message(sm, found, inbound.seen.key)
+        return inbound
 
     def acknowledged(self, batch: Sequence[Inbound], *, kept: bool) -> None:
         """The answers to `batch` were written."""
@@ -103,11 +105,7 @@ class InboundReader:
                 inbound.seen.acked_at = now
 
     def _receipt(self, sm: Sm, receipt: Receipt) -> CarrierReceipt:
-        state: ReceiptState = "undelivered"
-        if receipt.state == "delivered":
-            state = "delivered"
-        elif receipt.state in _PENDING:
-            state = "pending"
+        state = _STATES.get(receipt.state, "undelivered")
         read = state == "delivered" and sm.tlvs.get(TAG_ENGAGEMENT, b"").rstrip(b"\0") == b"read"
         return CarrierReceipt(
             provider=self._provider,
@@ -177,7 +175,7 @@ def _number(address: bytes, ton: int) -> str | None:
     """E.164 with the plus where the address is a number of international form; else as it came."""
     text = address.decode("latin-1").strip()
     digits = text.lstrip("+")
-    if not (digits.isascii() and digits.isdigit()) or ton == Ton.ALPHANUMERIC:
+    if not (digits.isascii() and digits.isdigit()) or ton == _ALPHANUMERIC:
         return text or None
     if digits.startswith("00") and len(digits) >= 10:
         return "+" + digits[2:]
@@ -186,6 +184,7 @@ def _number(address: bytes, ton: int) -> str | None:
     return digits
 
 
+@lru_cache(maxsize=1024)  # most carriers write minutes, so that dates repeat
 def _ms(when: dt.datetime | None, zone: dt.tzinfo) -> int | None:
     """The carrier's naive time, in the zone that its account names."""
     return None if when is None else int(when.replace(tzinfo=zone).timestamp() * 1000)

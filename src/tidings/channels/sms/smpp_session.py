@@ -18,7 +18,8 @@ from tidings.protocols.smpp.pdu import (
     Framer,
     SmppDecodeError,
     SmppFrameError,
-    decode_message_id,
+    acknowledgement,
+    decode_submit_resp,
     encode_bind,
     pdu,
 )
@@ -79,6 +80,7 @@ class SmppSession(asyncio.Protocol):
         self.ended_at: float | None = None
         self.closed: asyncio.Future[str] = self._loop.create_future()
         self._bulk = 0
+        self._window = config.window
         self._bulk_limit = config.window if config.window < 2 else min(config.window - 1, config.window * 4 // 5)
         self._writable = True
         self._sequence = 0
@@ -87,7 +89,7 @@ class SmppSession(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reason = "closed by the carrier"
         self._reply: asyncio.Future[int] | None = None
-        self._heard_at = self._message_at = 0.0
+        self.heard_at = self._message_at = 0.0  # when the carrier was last heard of (monotonic seconds)
         self._enquiry_sent_at: float | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbound: list[Inbound] = []
@@ -99,12 +101,13 @@ class SmppSession(asyncio.Protocol):
     @property
     def room(self) -> int:
         """Free places in the window, for any lane."""
-        return self._config.window - len(self.pending) if self.up and self._writable else 0
+        return self._window - len(self.pending) if self.up and self._writable else 0
 
     @property
     def bulk_room(self) -> int:
         """Free places for lanes other than otp: a fifth of the window stays reserved for one-time codes."""
-        return min(self.room, self._bulk_limit - self._bulk)
+        room, bulk = self.room, self._bulk_limit - self._bulk
+        return room if room < bulk else bulk
 
     def next_sequence(self) -> int:
         """The next sequence number. Source: SMPP 3.4 §3.2 (1 to 0x7FFFFFFF)."""
@@ -137,7 +140,7 @@ class SmppSession(asyncio.Protocol):
         status = await self._ask(_BIND[self.kind], encode_bind(bind))
         if status == 0:
             self.up = True
-            self._heard_at = self._message_at = self._monotonic()
+            self.heard_at = self._message_at = self._monotonic()
             self._arm("enquire", config.enquire_link_s, self._check_link)
         return status
 
@@ -221,7 +224,7 @@ class SmppSession(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop: answers first, then everything else, then one report."""
-        self._heard_at = self._monotonic()
+        self.heard_at = self._monotonic()
         try:
             for command, status, sequence, body in self._framer.feed(data):
                 self._frame(command, status, sequence, body)
@@ -240,9 +243,9 @@ class SmppSession(asyncio.Protocol):
 
     def _frame(self, command: int, status: int, sequence: int, body: bytes) -> None:
         if command == c.SUBMIT_SM_RESP:
-            self._answer(sequence, status, decode_message_id(body).decode("latin-1") if status == 0 else "")
+            self._answer(sequence, status, decode_submit_resp(status, body).decode("latin-1"))
         elif command in (c.DELIVER_SM, c.DATA_SM):
-            self._message_at = self._heard_at
+            self._message_at = self.heard_at
             self._take(command, sequence, body)
         elif sequence in self._queries and command in (c.QUERY_SM_RESP, c.GENERIC_NACK):
             self._queries.pop(sequence).set_result(
@@ -282,7 +285,7 @@ class SmppSession(asyncio.Protocol):
         try:
             self._inbound.append(self._reader.read(command, sequence, body, self))
         except SmppDecodeError as error:
-            self._write(pdu(command | c.RESP, error.status, sequence, b"\0"))
+            self._write(acknowledgement(command, error.status, sequence))
 
     async def serve_inbound(self) -> None:
         """Commits what came, in order, and only then acknowledges it. Returns when the session is over."""
@@ -296,10 +299,10 @@ class SmppSession(asyncio.Protocol):
             del self._inbound[: len(batch)]
             if self._transport is None:
                 return
-            told = [Status.ESME_ROK if good else Status.ESME_RX_T_APPN for good in kept]
-            out = [pdu(t.command | c.RESP, status, t.sequence, b"\0") for t, status in zip(batch, told, strict=True)]
+            told = list(zip(batch, kept, strict=True))
+            out = [acknowledgement(t.command, 0 if good else _TRY_LATER, t.sequence) for t, good in told]
             self._write(b"".join(out))
-            self._reader.acknowledged([t for t, good in zip(batch, kept, strict=True) if good], kept=True)
+            self._reader.acknowledged([t for t, good in told if good], kept=True)
             if not self._reading and len(self._inbound) < INBOUND_LOW:
                 self._reading = True
                 self._transport.resume_reading()
@@ -339,7 +342,7 @@ class SmppSession(asyncio.Protocol):
             self._arm("response", oldest.written_at - limit, self._check_answers)
         if late:
             self._owner.unanswered(late, "timeout")
-            if self._enquiry_sent_at is None and self._heard_at <= limit:
+            if self._enquiry_sent_at is None and self.heard_at <= limit:
                 self._enquire(now)
             self._owner.tick()
 
@@ -349,7 +352,7 @@ class SmppSession(asyncio.Protocol):
             self.abort("inactive")
             return
         if self._enquiry_sent_at is None:
-            wait_s = self._heard_at + config.enquire_link_s - now
+            wait_s = self.heard_at + config.enquire_link_s - now
             if wait_s <= 0:
                 self._enquire(now)
                 return
@@ -385,6 +388,7 @@ class SmppSession(asyncio.Protocol):
             self._transport.write(data)
 
 
+_TRY_LATER: Final = int(Status.ESME_RX_T_APPN)
 _UNKNOWN_ERROR: Final = int(Status.ESME_RUNKNOWNERR)
 _BIND: Final[dict[str, int]] = {
     "transceiver": c.BIND_TRANSCEIVER,

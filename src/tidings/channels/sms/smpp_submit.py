@@ -5,6 +5,8 @@ import struct
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from tidings.channels.sms.smpp_config import Config
 from tidings.domain.attempt import PartRefused, Submission
 from tidings.domain.message import MessageError
@@ -18,6 +20,11 @@ from tidings.protocols.smpp.pdu import SmppEncodeError, c_octets, encode_tlvs
 
 _HEADER: Final = struct.Struct(">IIII").pack
 _SHORT_CODE_DIGITS: Final = 6
+_E164_LENGTH: Final = 16  # with the plus
+#: Plain numbers: a look at a member of an enumeration is a function call, and every message needs two.
+_UNKNOWN, _INTERNATIONAL = int(Ton.UNKNOWN), int(Ton.INTERNATIONAL)
+_NETWORK_SPECIFIC, _ALPHANUMERIC = int(Ton.NETWORK_SPECIFIC), int(Ton.ALPHANUMERIC)
+_NO_PLAN, _ISDN = int(Npi.UNKNOWN), int(Npi.ISDN)
 _SEPTETS: Final = frozenset({0, 0x10})  # data_codings whose parts are septets (or characters); octets else
 
 
@@ -28,6 +35,7 @@ class SubmitWriter:
         self._config = config
         self._languages = in_order(config.national_tables)
         self._source = lru_cache(4096)(self._source_field)
+        self._abroad = self._dest_numbering(_INTERNATIONAL, _ISDN) + (b"+" if config.dest_plus else b"")
 
     def segments_of(self, submission: Submission, index: int) -> int:
         """How many segments one part is on the air: more than one only where the carrier cuts (`payload`)."""
@@ -103,7 +111,7 @@ class SubmitWriter:
 
     def _for_payload(self, plan: Segments) -> Segments:
         if self._config.concat == "payload" and len(plan.parts) > 1:
-            return _changed(plan, plan.encoding, (b"".join(plan.parts),))
+            return msgspec.structs.replace(plan, parts=(b"".join(plan.parts),))
         return plan
 
     def source_of(self, sender: str | None) -> tuple[int, int, str]:
@@ -122,11 +130,21 @@ class SubmitWriter:
         return service + bytes((ton, npi)) + c_octets("source_addr", address, 21)
 
     def _dest_field(self, to: str) -> bytes:
+        """dest_addr_ton, dest_addr_npi, destination_addr."""
+        digits = to[1:]
+        if to[:1] == "+" and len(to) <= _E164_LENGTH and digits.isascii() and digits.isdigit():
+            return self._abroad + digits.encode() + b"\0"
+        return self._any_dest_field(to)
+
+    def _any_dest_field(self, to: str) -> bytes:
+        ton, npi, address = _address(to, plus=self._config.dest_plus)
+        return self._dest_numbering(ton, npi) + c_octets("destination_addr", address, 21)
+
+    def _dest_numbering(self, ton: int, npi: int) -> bytes:
         config = self._config
-        ton, npi, address = _address(to, plus=config.dest_plus)
         ton = config.dest_ton if config.dest_ton is not None else ton
         npi = config.dest_npi if config.dest_npi is not None else npi
-        return bytes((ton, npi)) + c_octets("destination_addr", address, 21)
+        return bytes((ton, npi))
 
     def _validity(self, submission: Submission, now_ms: int) -> bytes:
         """validity_period with the time that remains; over 30 days always absolute. Source: SMPP 3.4 §7.1.1"""
@@ -149,12 +167,12 @@ def _address(address: str, *, plus: bool) -> tuple[int, int, str]:
     """(TON, NPI, address): alphanumeric, short code, or international. Source: SMPP 3.4 §5.2.5, §5.2.6"""
     digits = address[1:] if address.startswith("+") else address
     if not digits:
-        return Ton.UNKNOWN, Npi.UNKNOWN, ""
+        return _UNKNOWN, _NO_PLAN, ""
     if not (digits.isascii() and digits.isdigit()):
-        return Ton.ALPHANUMERIC, Npi.UNKNOWN, address
+        return _ALPHANUMERIC, _NO_PLAN, address
     if len(digits) <= _SHORT_CODE_DIGITS and digits == address:
-        return Ton.NETWORK_SPECIFIC, Npi.UNKNOWN, digits
-    return Ton.INTERNATIONAL, Npi.ISDN, "+" + digits if plus else digits
+        return _NETWORK_SPECIFIC, _NO_PLAN, digits
+    return _INTERNATIONAL, _ISDN, "+" + digits if plus else digits
 
 
 def _room(data_coding: int, header_octets: int, ref_bits: int) -> int:
@@ -172,16 +190,4 @@ def _as_ascii(plan: Segments, bits: int) -> Segments:
         size = len(part) - part.count(0x1B)  # an extension character is two septets, and one ASCII character
         parts.append(raw[at : at + size])
         at += size
-    return _changed(plan, "ascii", tuple(parts))
-
-
-def _changed(plan: Segments, encoding: str, parts: tuple[bytes, ...]) -> Segments:
-    return Segments(
-        encoding=encoding,
-        data_coding=plan.data_coding,
-        parts=parts,
-        units=plan.units,
-        text=plan.text,
-        substitutions=plan.substitutions,
-        header=plan.header,
-    )
+    return msgspec.structs.replace(plan, encoding="ascii", parts=tuple(parts))

@@ -4,9 +4,11 @@ Source: 3GPP TS 23.040 §9.2.3.16 (140 octets of user data), §9.2.3.24.1 (conca
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Literal
+
+import msgspec
 
 from tidings.protocols.gsm import alphabet, national, udh
 from tidings.protocols.gsm.national import Language, Tables
@@ -28,8 +30,7 @@ class SegmentError(ValueError):
     """The text cannot be sent as short messages; says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segments:
+class Segments(msgspec.Struct, frozen=True, kw_only=True):
     """`parts`: user data without UDH (septet values or octets). `units`: septets, UCS-2 code units or octets in all.
 
     `header`: elements that belong into the header of every part, beside the concatenation (national tables, ports).
@@ -80,6 +81,7 @@ def plan_binary(data: bytes, *, ref_bits: Literal[8, 16] = 8, ports: tuple[int, 
     return _cut(data, "binary", "", (), ref_bits, header=b"" if ports is None else udh.ports16(*ports))
 
 
+@lru_cache(maxsize=256)  # asked for every message, with a handful of answers
 def capacity(encoding: str, header_octets: int, ref_bits: int = 0) -> int:
     """Units that one part holds beside header elements of so many octets and a reference of 0 (none), 8 or 16 bits.
 
@@ -137,12 +139,16 @@ def _cut(
     sizes = _sizes(data, encoding, len(header), ref_bits)
     if len(sizes) > MAX_PARTS:
         raise SegmentError(f"the text needs {len(sizes)} parts; {MAX_PARTS} is the most that one message can have")
-    ends = list(accumulate(sizes))
-    parts = tuple(data[end - size : end] for size, end in zip(sizes, ends, strict=True))
     return Segments(
-        encoding=encoding, data_coding=coding, parts=parts, units=len(data) // width, text=text,
+        encoding=encoding, data_coding=coding, parts=_parts(data, sizes), units=len(data) // width, text=text,
         substitutions=substitutions, header=header,
     )  # fmt: skip
+
+
+def _parts(data: bytes, sizes: list[int]) -> tuple[bytes, ...]:
+    if len(sizes) == 1:
+        return (data,)
+    return tuple([data[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)])
 
 
 def _sizes(data: bytes, encoding: str, header_octets: int, ref_bits: int) -> list[int]:

@@ -2,9 +2,10 @@
 
 import datetime as dt
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
+
+import msgspec
 
 from tidings.protocols.smpp.constants import Tag
 from tidings.protocols.smpp.pdu import Sm
@@ -31,13 +32,23 @@ _NAMES: Final = "id|sub|dlvrd|submit[ _]?date|done[ _]?date|stat|status|err"
 _KEY: Final = re.compile(rf"(?:^|(?<=[\s,;]))({_NAMES})\s*:\s*((?!(?:{_NAMES})\s*:)[^\s,;]*)", re.IGNORECASE)
 #: What stands behind it is the message's own text, not ours to read.
 _TEXT: Final = re.compile(r"(?:^|[\s,;])text\s*:", re.IGNORECASE)
+#: The text as Appendix B shows it, and most carriers write it. `_tolerant` reads the same out of it, at several times the
+#: price: without a colon in it no value can be taken for a key.
+_VALUE: Final = r"([^\s,;:]+)"
+_PLAIN: Final = re.compile(
+    rf"id:{_VALUE} sub:[^\s,;:]+ dlvrd:[^\s,;:]+ submit date:{_VALUE} done date:{_VALUE} stat:{_VALUE} err:{_VALUE}"
+    r"(?:\Z| [Tt]ext:)"
+)
 #: The most digits of an id that are read as a number: 64 bits. Also keeps hostile ids away from int().
 _MOST_DECIMALS: Final = 20
 _MOST_HEX: Final = 16
+_HEX: Final = re.compile(r"[0-9a-f]+")
+#: Plain numbers: a look at a member of an enumeration is a function call, and a receipt needs six.
+_PAYLOAD, _ID, _STATE = int(Tag.MESSAGE_PAYLOAD), int(Tag.RECEIPTED_MESSAGE_ID), int(Tag.MESSAGE_STATE)
+_REFERENCE, _ERROR = int(Tag.USER_MESSAGE_REFERENCE), int(Tag.NETWORK_ERROR_CODE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What a carrier says of one part. Dates are naive, in the carrier's own zone (usually UTC)."""
 
     message_id: str
@@ -60,34 +71,46 @@ def state_of(number: int) -> State:
 
 def is_receipt(sm: Sm) -> bool:
     """By esm_class: a receipt (0x04) or an intermediate notification (0x20). Source: §5.2.12"""
-    return bool(sm.esm_class & 0x24) or Tag.RECEIPTED_MESSAGE_ID in sm.tlvs
+    return bool(sm.esm_class & 0x24) or _ID in sm.tlvs
 
 
 def parse_receipt(sm: Sm) -> Receipt | None:
     """The receipt in a deliver_sm or data_sm; None if it is a message, or names no message id."""
     if not is_receipt(sm):
         return None
-    raw = sm.short_message or sm.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
+    tlv = sm.tlvs.get
+    raw = sm.short_message or tlv(_PAYLOAD, b"")
     wide = raw[:1] == b"\0"  # some carriers write the whole receipt in UCS-2; others only copy data_coding 8
-    fields = _fields(raw.decode("utf-16-be", "replace") if wide else raw.decode("latin-1"))
-    tlv_id = sm.tlvs.get(Tag.RECEIPTED_MESSAGE_ID, b"").split(b"\0", 1)[0].decode("latin-1").strip()
-    message_id = tlv_id or fields.get("id", "")
+    text = raw.decode("utf-16-be", "replace") if wide else raw.decode("latin-1")
+    own_id, submit_date, done_date, word, error = _words(text)
+    message_id = tlv(_ID, b"").split(b"\0", 1)[0].decode("latin-1").strip() or own_id
     if not message_id:
         return None
-    tlv_state = sm.tlvs.get(Tag.MESSAGE_STATE, b"")
-    state = _BY_NUMBER.get(tlv_state[0]) if len(tlv_state) == 1 else None
+    number = tlv(_STATE, b"")
+    state = _BY_NUMBER.get(number[0]) if len(number) == 1 else None
     if state is None:
-        word = fields.get("stat") or fields.get("status") or ""
         state = _BY_WORD.get(word.upper().rstrip(".,;"), "unknown")
-    reference = sm.tlvs.get(Tag.USER_MESSAGE_REFERENCE, b"")
+    reference = tlv(_REFERENCE, b"")
     return Receipt(
         message_id=message_id,
         state=state,
-        error=_network_error(sm) or fields.get("err") or None,
-        submit_at=_date(fields.get("submitdate", "")[:15]),
-        done_at=_date(fields.get("donedate", "")[:15]),
+        error=_network_error(tlv(_ERROR, b"")) or error or None,
+        submit_at=_date(submit_date[:15]),
+        done_at=_date(done_date[:15]),
         user_message_reference=int.from_bytes(reference, "big") if len(reference) == 2 else None,
     )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """id, submit date, done date, state, error; "" where the text says nothing of it."""
+    plain = _PLAIN.match(text)
+    return plain.groups() if plain is not None else _tolerant(text)
+
+
+def _tolerant(text: str) -> tuple[str, ...]:
+    said = _fields(text).get
+    state = said("stat") or said("status") or ""
+    return said("id", ""), said("submitdate", ""), said("donedate", ""), state, said("err", "")
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -98,8 +121,7 @@ def _fields(text: str) -> dict[str, str]:
     return found
 
 
-def _network_error(sm: Sm) -> str | None:
-    value = sm.tlvs.get(Tag.NETWORK_ERROR_CODE, b"")
+def _network_error(value: bytes) -> str | None:
     return f"{value[0]}:{int.from_bytes(value[1:3], 'big')}" if len(value) == 3 else None
 
 
@@ -141,6 +163,6 @@ def id_candidates(message_id: str) -> tuple[str, ...]:
     found = [own]
     if len(own) <= _MOST_DECIMALS and own.isascii() and own.isdigit():
         found.append(f"{int(own):x}")
-    if len(own) <= _MOST_HEX and re.fullmatch(r"[0-9a-f]+", own):
+    if len(own) <= _MOST_HEX and _HEX.fullmatch(own):
         found.append(str(int(own, 16)))
     return tuple(dict.fromkeys(found))
