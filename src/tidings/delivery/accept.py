@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tidings.delivery.job import Job, Ready
+from tidings.domain.address import address_key
 from tidings.domain.errors import (
     FieldError,
     IdempotencyReused,
@@ -154,7 +155,7 @@ class Acceptor:
             encode_personal(message.personal), message.id
         )  # whatever can fail, before a place is taken
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
-        job = Job(message=message, to_hash=self._ring.lookup(to), provider=provider)
+        job = Job(message=message, to_hash=address_key(self._ring, to), provider=provider)
         ready = self._desk.first_attempt(provider, job) if handed and _at_once(message) else None
         row = NewMessage(
             project, message.id, mode, message.channel, lane, message.status, now_ms, message.due_ms,

@@ -11,6 +11,7 @@ from tidings.delivery.fleet import Fleet
 from tidings.delivery.gather import gather
 from tidings.delivery.job import Job
 from tidings.delivery.router import Router
+from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
@@ -117,7 +118,7 @@ class Control:
         shown["content"] = _shown(content)
         if provider is None:
             return shown
-        job = Job(message=message, to_hash=self._ring.lookup(message.personal.to))
+        job = Job(message=message, to_hash=address_key(self._ring, message.personal.to))
         known = (await gather(self._store, self._ring, provider, [job], now_ms))[message.id]
         problem = stages.refused(message, content, provider, known.facts)
         if problem is not None:
@@ -128,7 +129,8 @@ class Control:
         decision = decide(message, now_ms)
         if isinstance(decision, Refuse):
             return {"outcome": "refuse", "code": decision.code, "detail": decision.detail}
-        found = await self._store.suppressions.get(self._ring, message.project, message.channel, self._ring.lookup(to))
+        key = address_key(self._ring, to)
+        found = await self._store.suppressions.get(self._ring, message.project, message.channel, key)
         if found is not None:
             return {"outcome": "refuse", "code": "suppressed", "detail": "the recipient is on the suppression list"}
         if message.due_ms > now_ms:
