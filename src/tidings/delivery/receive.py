@@ -63,6 +63,7 @@ class Receiver:
             engagement=item.engagement or ("read" if item.carrier_state == "read" else None),
             suppress=item.suppress,
             error=None if item.error is None else msgspec.json.encode(item.error).decode(),
+            ended_hash=address_key(self._ring, item.ended_at) if item.ended_at else None,
         )
 
     def _part(self, part: InboundPart) -> InboundPartRow:
