@@ -15,7 +15,7 @@ from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
-from tidings.domain.message import Message, MessageError, Mode
+from tidings.domain.message import Message, MessageError, Mode, Step
 from tidings.domain.request import Recipient, SendRequest
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
@@ -82,9 +82,20 @@ class Control:
         return request, found.message.mode
 
     async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
-        """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing."""
+        """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing.
+
+        Of several channels the first one is shown, and each of them below `channels`.
+        """
         now_ms = self._now()
         message = message_of(project, mode, Want(request), now_ms)
+        shown = await self._preview(message, now_ms)
+        if message.chain is None:
+            return shown
+        later = [await self._preview(_on(message, step), now_ms) for step in message.personal.steps]
+        return shown | {"channels": [shown, *later]}
+
+    async def _preview(self, message: Message, now_ms: int) -> dict[str, Any]:
+        """On one channel."""
         text = stages.render_text(message)
         if isinstance(text, MessageError):
             raise InvalidRequest(text.detail, code=text.code)
@@ -136,6 +147,14 @@ class Control:
         if message.due_ms > now_ms:
             return {"outcome": "defer", "code": "scheduled", "until": rfc3339(message.due_ms)}
         return {"outcome": "allow"}
+
+
+def _on(message: Message, step: Step) -> Message:
+    """The message as it is sent on a later channel."""
+    personal = msgspec.structs.replace(
+        message.personal, to=step.to, each=step.each, sender=step.sender, content=step.content, steps=()
+    )
+    return msgspec.structs.replace(message, channel=step.channel, personal=personal)
 
 
 def _route_view(choice: Choice) -> dict[str, Any]:
