@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from postgres_server import Server
+from tidings.domain.address import address_key
 from tidings.domain.message import Personal
 from tidings.kit.ids import new_id
 from tidings.kit.secrets import KeyRing
@@ -102,7 +103,7 @@ class World:
             "project": PROJECT, "id": id, "mode": "live", "channel": "sms", "lane": 1, "status": "accepted",
             "created_ms": at, "due_ms": due, "valid_until_ms": None, "sequence": None, "on_unknown": "resend",
             "template": None, "locale": None, "reference": None, "tags": None, "retry_of": None, "key_id": "k1",
-            "to_hash": self.ring.lookup(to), "sealed": self.ring.seal(personal, id), "provider": "",
+            "to_hash": address_key(self.ring, to), "sealed": self.ring.seal(personal, id), "provider": "",
             "event": new_id("evt"), "owner": None, "job_due_ms": due,
         }  # fmt: skip
         return NewMessage(**(row | fields))
@@ -172,7 +173,7 @@ class World:
     def receipt(self, ref: str, to: str | None = "+4917000001", state: str = "delivered", **fields: Any) -> ReceiptRow:
         """A receipt of `p1`."""
         row: dict[str, Any] = {
-            "provider": "p1", "refs": (ref,), "to_hash": None if to is None else self.ring.lookup(to), "sender": None,
+            "provider": "p1", "refs": (ref,), "to_hash": None if to is None else address_key(self.ring, to), "sender": None,
             "state": state, "carrier_state": state, "error_code": None, "user_ref": None, "submit_at_ms": None,
             "received_ms": NOW + 100, "event": new_id("evt"),
         }  # fmt: skip
@@ -187,7 +188,7 @@ class World:
         id = new_id("rec")
         sealed = self.ring.seal(msgspec.json.encode(Personal(to="12345", sender=sender, text=text)), id)
         row: dict[str, Any] = {
-            "id": id, "provider": "p1", "provider_project": "", "from_hash": self.ring.lookup(sender),
+            "id": id, "provider": "p1", "provider_project": "", "from_hash": address_key(self.ring, sender),
             "to_hash": self.ring.lookup("12345"), "parts": 1, "missing": 0, "received_ms": NOW + 200, "key_id": "k1",
             "sealed": sealed, "stop": None, "dedup": id, "events": (new_id("evt"), new_id("evt"), new_id("evt")),
         }  # fmt: skip

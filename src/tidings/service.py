@@ -35,6 +35,7 @@ from tidings.sandbox.stations import Stations
 from tidings.settings import MailServerSettings, Settings, mail_address
 from tidings.smppd.server import SmppServer
 from tidings.store import opening
+from tidings.store.respelt import respell
 from tidings.store.store import Store
 from tidings.verify.expiry import Expiry
 from tidings.verify.service import VerifyService
@@ -81,6 +82,7 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
     ring = KeyRing.load(settings.data / "keys.json")
     if settings.database_url is not None and not await store.same_ring(ring.lookup("key ring")):
         raise SettingsError(f"{settings.data / 'keys.json'} is not this database's key ring: copy it from another node")
+    await respell(store, ring)
     shown = await first_keys(store, settings.api_key, wall_ms()) if settings.role != "worker" else []
     async with contextlib.AsyncExitStack() as stack:
         bus = await _bus(settings, store, ring, stack)

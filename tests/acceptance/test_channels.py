@@ -157,6 +157,22 @@ def test_what_is_wrong_is_named(server: Any, body: dict[str, Any], pointer: str)
     assert any(error["pointer"].startswith(pointer) for error in answer.json["errors"]), answer.json["errors"]
 
 
+def test_preview_shows_every_channel_of_the_chain(server: Any) -> None:
+    body = {
+        "to": {"phone": "+15005550001", "email": "a@sandbox.test"}, "channels": ["email", "sms"], "data": {"n": 7},
+        "text": "Order {{ n }}", "content": {"email": {"subject": "No. {{ n }}"}},
+    }  # fmt: skip
+    shown = server.call("POST", "/v1/messages/preview", body).json
+    email, sms = shown.pop("channels")
+    assert email == shown
+    assert (email["channel"], email["to"], email["content"]["subject"]) == ("email", "a@sandbox.test", "No. 7")
+    assert (sms["channel"], sms["to"], sms["text"]) == ("sms", "+15005550001", "Order 7")
+    assert (sms["encoding"], sms["parts"], sms["decision"]) == ("gsm", 1, {"outcome": "allow"})
+    assert (email["route"]["provider"], sms["route"]["provider"]) == ("sandbox-email", "sandbox")
+    alone = server.call("POST", "/v1/messages/preview", {"to": "+15005550001", "text": "x"}).json
+    assert "channels" not in alone
+
+
 def test_preview_shows_the_content_and_what_the_channel_forbids(server: Any) -> None:
     body = {
         "to": "a@sandbox.test", "text": "Hi {{ name }}", "data": {"name": "<b>"},

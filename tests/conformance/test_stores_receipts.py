@@ -189,6 +189,26 @@ async def test_a_receipt_settles_an_unknown(
     assert len(await unmatched(world)) == (winner is None)
 
 
+@pytest.mark.parametrize("first", ["receipt", "unknown"])
+@pytest.mark.parametrize(
+    ("ended_at", "user_ref", "settled"),
+    [("+4917000001", 2, True), ("+4917000001", 3, False), ("+4917000001", None, False), ("+4917000002", 2, False)],
+)
+async def test_where_a_message_ended_settles_an_unknown_that_is_named(
+    world: World, ended_at: str, user_ref: int | None, settled: bool, first: str
+) -> None:
+    """A bounce says where a mail came to, after any forwarding: only one that also names the attempt is its own."""
+    message, begin = await world.started(user_ref=2)
+    item = world.receipt("r9", None, "undelivered", ended_hash=world.ring.lookup(ended_at), user_ref=user_ref)
+    if first == "receipt":
+        await world.store.receipts.receive([item])
+    await world.settle(begin, "unknown", due_ms=NOW + MINUTE)
+    if first == "unknown":
+        assert await world.store.receipts.receive([item]) == [settled]
+    assert await world.status(message) == ("undelivered" if settled else "sending")
+    assert len(await unmatched(world)) == (not settled)
+
+
 async def test_suppressed_stays_and_the_attempt_has_the_receipt(world: World) -> None:
     """The first attempt was on the wire when the person said STOP; what was to follow it is suppressed for good."""
     message, first = await world.started()

@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tidings.delivery.job import Job, Ready
+from tidings.domain.address import address_key
+from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import (
     FieldError,
     IdempotencyReused,
@@ -24,6 +26,7 @@ from tidings.store.contract import Accepted as StoreAccepted
 from tidings.store.contract import NewMessage
 from tidings.store.sealed import encode_personal
 from tidings.store.store import Store
+from tidings.templates.fill import unparsable
 from tidings.templates.render import TemplateError, parse
 
 
@@ -154,7 +157,7 @@ class Acceptor:
             encode_personal(message.personal), message.id
         )  # whatever can fail, before a place is taken
         handed = bool(provider) and message.due_ms <= now_ms and self._desk.reserve(provider, lane)
-        job = Job(message=message, to_hash=self._ring.lookup(to), provider=provider)
+        job = Job(message=message, to_hash=address_key(self._ring, to), provider=provider)
         ready = self._desk.first_attempt(provider, job) if handed and _at_once(message) else None
         row = NewMessage(
             project, message.id, mode, message.channel, lane, message.status, now_ms, message.due_ms,
@@ -228,15 +231,24 @@ def _no_provider(mode: Mode, channel: str) -> InvalidRequest:
 
 
 def _template_problem(request: SendRequest) -> InvalidRequest | None:
-    """Liquid that cannot be parsed, in `text`; that of `content` is only known with the data, see `stages.compose`."""
-    if request.data is None or request.text is None:
+    """Liquid that cannot be parsed, in `text` and in `content`; what the data make of it is seen in `stages`."""
+    if request.data is None:
         return None
-    try:
-        parse(request.text)
-    except TemplateError as error:
-        field = FieldError(pointer="/text", code=error.code, detail=error.detail)
-        return InvalidRequest("the request has a bad field", errors=(field,))
-    return None
+    bad: list[tuple[str, TemplateError]] = []
+    if request.text is not None:
+        try:
+            parse(request.text)
+        except TemplateError as error:
+            bad.append(("/text", error))
+    if request.content is not None:
+        for channel in channels_of(request):
+            rules, content = CHANNELS[channel], content_for(request, channel)
+            pointer = "/content" if request.channels is None else f"/content/{channel}"
+            bad += unparsable(content or {}, rules.liquid, rules.html, pointer)
+    if not bad:
+        return None
+    errors = tuple(FieldError(pointer=where, code=error.code, detail=error.detail) for where, error in bad)
+    return InvalidRequest("the request has a bad field", errors=errors)
 
 
 def _json(tags: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from tidings.domain.address import address_key
 from tidings.domain.attempt import CarrierReceipt, Engagement, InboundPart
 from tidings.domain.content import Content
 from tidings.domain.errors import Forbidden, NotFound, Overloaded
@@ -85,7 +86,7 @@ class Acks:
         if found.message not in messages:
             return None
         personal = messages[found.message].message.personal
-        return next((to for to in (personal.to, *personal.each) if self._ring.lookup(to) == found.to_hash), None)
+        return next((to for to in (personal.to, *personal.each) if address_key(self._ring, to) == found.to_hash), None)
 
 
 def _ref(refs: tuple[str, ...], part: int) -> str:

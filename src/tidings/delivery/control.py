@@ -11,10 +11,11 @@ from tidings.delivery.fleet import Fleet
 from tidings.delivery.gather import gather
 from tidings.delivery.job import Job
 from tidings.delivery.router import Router
+from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
-from tidings.domain.message import Message, MessageError, Mode
+from tidings.domain.message import Message, MessageError, Mode, Step
 from tidings.domain.request import Recipient, SendRequest
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
@@ -81,9 +82,20 @@ class Control:
         return request, found.message.mode
 
     async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
-        """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing."""
+        """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing.
+
+        Of several channels the first one is shown, and each of them below `channels`.
+        """
         now_ms = self._now()
         message = message_of(project, mode, Want(request), now_ms)
+        shown = await self._preview(message, now_ms)
+        if message.chain is None:
+            return shown
+        later = [await self._preview(_on(message, step), now_ms) for step in message.personal.steps]
+        return shown | {"channels": [shown, *later]}
+
+    async def _preview(self, message: Message, now_ms: int) -> dict[str, Any]:
+        """On one channel."""
         text = stages.render_text(message)
         if isinstance(text, MessageError):
             raise InvalidRequest(text.detail, code=text.code)
@@ -117,7 +129,7 @@ class Control:
         shown["content"] = _shown(content)
         if provider is None:
             return shown
-        job = Job(message=message, to_hash=self._ring.lookup(message.personal.to))
+        job = Job(message=message, to_hash=address_key(self._ring, message.personal.to))
         known = (await gather(self._store, self._ring, provider, [job], now_ms))[message.id]
         problem = stages.refused(message, content, provider, known.facts)
         if problem is not None:
@@ -128,12 +140,21 @@ class Control:
         decision = decide(message, now_ms)
         if isinstance(decision, Refuse):
             return {"outcome": "refuse", "code": decision.code, "detail": decision.detail}
-        found = await self._store.suppressions.get(self._ring, message.project, message.channel, self._ring.lookup(to))
+        key = address_key(self._ring, to)
+        found = await self._store.suppressions.get(self._ring, message.project, message.channel, key)
         if found is not None:
             return {"outcome": "refuse", "code": "suppressed", "detail": "the recipient is on the suppression list"}
         if message.due_ms > now_ms:
             return {"outcome": "defer", "code": "scheduled", "until": rfc3339(message.due_ms)}
         return {"outcome": "allow"}
+
+
+def _on(message: Message, step: Step) -> Message:
+    """The message as it is sent on a later channel."""
+    personal = msgspec.structs.replace(
+        message.personal, to=step.to, each=step.each, sender=step.sender, content=step.content, steps=()
+    )
+    return msgspec.structs.replace(message, channel=step.channel, personal=personal)
 
 
 def _route_view(choice: Choice) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from tidings.domain.address import address_key
 from tidings.domain.message import Chain, Message, MessageError, Mode
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
@@ -107,7 +108,7 @@ class Fallback:
         after = msgspec.structs.replace(chain, step=n, tries=item.tries)
         return Advance(
             project=message.project, message=message.id, channel=step.channel,
-            chain=msgspec.json.encode(after).decode(), to_hash=self._ring.lookup(step.to), key_id=self._ring.current,
+            chain=msgspec.json.encode(after).decode(), to_hash=address_key(self._ring, step.to), key_id=self._ring.current,
             sealed=self._ring.seal(encode_personal(left), message.id), provider=provider, at_ms=now_ms,
             event=new_id("evt"), data=msgspec.json.encode(why | ({"skipped": skipped} if skipped else {})).decode(),
         )  # fmt: skip

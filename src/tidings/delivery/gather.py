@@ -7,6 +7,7 @@ import msgspec
 
 from tidings.channels.contract import Facts, Provider
 from tidings.delivery.job import Job
+from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.kit.secrets import KeyRing
 from tidings.store.store import Store
@@ -37,8 +38,10 @@ async def gather(
     for job in batch:
         if job.to_hash in wrote:
             found[job.message.id] = Gathered(Facts(now_ms=now_ms, last_inbound_ms=wrote[job.to_hash]))
-        devices = {ring.lookup(token): token for token in job.message.personal.each}
+        devices = {token: address_key(ring, token) for token in job.message.personal.each}
         if devices:
-            gone = await store.suppressions.among(job.message.project, job.message.channel, sorted(devices))
-            found[job.message.id] = Gathered(plain.facts, frozenset(devices[one] for one in gone))
+            keys = sorted(set(devices.values()))
+            gone = set(await store.suppressions.among(job.message.project, job.message.channel, keys))
+            left_out = frozenset(token for token, key in devices.items() if key in gone)
+            found[job.message.id] = Gathered(plain.facts, left_out)
     return found

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tidings.domain.address import address_key
 from tidings.domain.content import Content
 from tidings.domain.message import Message
 from tidings.kit.secrets import KeyRing
@@ -73,11 +74,12 @@ class Ready(NamedTuple):
 
 def from_row(ring: KeyRing, row: tuple[Any, ...]) -> Job:
     """A Job from a leased row."""
-    tries, kind, _, open_attempt, provider, to_hash, _, strikes, attempted = row[_EXTRA : _EXTRA + 9]
+    tries, kind, _, open_attempt, provider, _, _, strikes, attempted = row[_EXTRA : _EXTRA + 9]
     message = stored(ring, row).message
+    to = message.personal.to
     return Job(
         message=message,
-        to_hash=to_hash or "",
+        to_hash=address_key(ring, to) if to else "",  # not the row's: an earlier version went by the spelling
         tries=tries - (message.chain.tries if message.chain is not None else 0),
         kind=kind,
         open_attempt=open_attempt,

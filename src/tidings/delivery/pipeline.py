@@ -15,6 +15,7 @@ from tidings.delivery.isolate import Refused, isolated
 from tidings.delivery.job import Job, Prepared, Ready
 from tidings.delivery.quarantine import struck
 from tidings.delivery.settle import UnknownWait
+from tidings.domain.address import address_key
 from tidings.domain.attempt import Outcome, PartRetry, Submission
 from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import StoreError
@@ -220,7 +221,7 @@ class Pipeline:
         attempt = new_id("att")
         return Begin(
             message.project, message.id, attempt, provider, message.channel, item.parts, self._node, epoch,
-            self._ring.lookup(item.each[0]) if item.each else item.job.to_hash, message.personal.sender,
+            address_key(self._ring, item.each[0]) if item.each else item.job.to_hash, message.personal.sender,
             int(attempt[-4:], 16), item.encoding, now_ms, self._owner, new_id("evt"),
         )  # fmt: skip
 

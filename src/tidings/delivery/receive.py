@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from tidings.domain.address import address_key
 from tidings.domain.attempt import CarrierReceipt, InboundPart
 from tidings.domain.message import Personal
 from tidings.domain.sms import SmsContent
@@ -50,7 +51,7 @@ class Receiver:
         return ReceiptRow(
             provider=item.provider,
             refs=item.refs,
-            to_hash=self._ring.lookup(item.to) if item.to else None,
+            to_hash=address_key(self._ring, item.to) if item.to else None,
             sender=item.sender,
             state=item.state,
             carrier_state=item.carrier_state,
@@ -62,14 +63,15 @@ class Receiver:
             engagement=item.engagement or ("read" if item.carrier_state == "read" else None),
             suppress=item.suppress,
             error=None if item.error is None else msgspec.json.encode(item.error).decode(),
+            ended_hash=address_key(self._ring, item.ended_at) if item.ended_at else None,
         )
 
     def _part(self, part: InboundPart) -> InboundPartRow:
         owner = f"{part.provider}:{part.concat_ref}:{part.part}"
         sealed = self._ring.seal(encode_personal(_personal(part)), owner)
         return InboundPartRow(
-            part.provider, self._ring.lookup(part.sender), self._ring.lookup(part.to), part.concat_ref or 0, part.total,
-            part.part, self._ring.current, sealed, part.received_ms,
+            part.provider, address_key(self._ring, part.sender), address_key(self._ring, part.to),
+            part.concat_ref or 0, part.total, part.part, self._ring.current, sealed, part.received_ms,
             digest(f"{part.provider}|{part.dedup}") if part.dedup else "",
         )  # fmt: skip
 
@@ -101,8 +103,8 @@ class Receiver:
             id=owner,
             provider=provider,
             provider_project=project,
-            from_hash=self._ring.lookup(what.sender or ""),
-            to_hash=self._ring.lookup(what.to),
+            from_hash=address_key(self._ring, what.sender or ""),
+            to_hash=address_key(self._ring, what.to),
             parts=parts,
             missing=missing,
             received_ms=received_ms,

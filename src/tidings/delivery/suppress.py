@@ -1,6 +1,7 @@
 """Addresses that a carrier says are no more: they are not written to again."""
 
 from tidings.delivery.job import Job
+from tidings.domain.address import address_key
 from tidings.domain.attempt import Outcome, PartRefused
 from tidings.domain.message import Personal
 from tidings.kit.secrets import KeyRing
@@ -15,7 +16,7 @@ def suppressions_of(job: Job, outcome: Outcome, ring: KeyRing) -> tuple[NewSuppr
     for n, part in enumerate(outcome.parts):
         if isinstance(part, PartRefused) and part.suppress:
             address = each[n]
-            to_hash = ring.lookup(address)
+            to_hash = address_key(ring, address)
             sealed = ring.seal(encode_personal(Personal(to=address)), owner(message.channel, to_hash))
             made.append(
                 NewSuppression(

@@ -91,7 +91,8 @@ class CarrierReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """A carrier's word on one part. `pending` (ACCEPTD, ENROUTE) moves nothing.
 
     `engagement` is what the person did, beside the state: a complaint is `pending` and `complained`. `suppress` says why
-    the address of the attempt must not be written to again.
+    the address of the attempt must not be written to again. `ended_at`: where the message came to, perhaps not where it was
+    sent: only an attempt without an answer is looked for by it, and only where `to` is not known.
     """
 
     provider: str
@@ -108,6 +109,7 @@ class CarrierReceipt(msgspec.Struct, frozen=True, kw_only=True):
     engagement: Engagement | None = None
     suppress: str | None = None  # bounced, complained, unsubscribed, unregistered
     error: MessageError | None = None  # where the carrier says more than a state
+    ended_at: str | None = None
 
 
 class InboundPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,6 +96,18 @@ def is_subscription(token: str) -> bool:
     return token.startswith("{")
 
 
+class _Endpoint(msgspec.Struct, frozen=True):
+    endpoint: str
+
+
+def endpoint_of(token: str) -> str | None:
+    """The endpoint of a subscription, however its JSON is written and whatever its keys; None if there is none."""
+    try:
+        return msgspec.json.decode(token, type=_Endpoint).endpoint
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
 def read_subscription(token: str) -> Subscription:
     """The subscription in a token. Raises ValueError that says what is wrong with it."""
     try:

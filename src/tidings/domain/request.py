@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from tidings.domain.address import one_spelling
 from tidings.domain.channel import CHANNELS, says_all
 from tidings.domain.errors import FieldError
 from tidings.domain.message import Fallback
@@ -105,7 +106,7 @@ def _check_to(request: SendRequest, channel: str) -> list[FieldError]:
         return [FieldError(pointer=pointer, code="required", detail=f"channel {channel} needs {rules.needs}")]
     if len(found) > rules.several:
         return [FieldError(pointer=pointer, code="length", detail=f"at most {rules.several}")]
-    if len(set(found)) < len(found):
+    if len(found) > 1 and len({one_spelling(one) for one in found}) < len(found):
         return [FieldError(pointer=pointer, code="conflict", detail="has the same address twice")]
     listed = isinstance(getattr(to, field), list)
     problems = [(f"{pointer}/{n}" if listed else pointer, rules.address_problem(one)) for n, one in enumerate(found)]

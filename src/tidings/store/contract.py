@@ -161,7 +161,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReceiptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A carrier's receipt. `to_hash` is the handset's, `refs` the spellings of the carrier's id."""
+    """A carrier's receipt. `to_hash` is the handset's, `refs` the spellings of the carrier's id; `ended_hash`: see
+    `domain.attempt.CarrierReceipt.ended_at`."""
 
     provider: str
     refs: tuple[str, ...]
@@ -177,6 +178,12 @@ class ReceiptRow(msgspec.Struct, frozen=True, kw_only=True):
     engagement: str | None = None
     suppress: str | None = None  # why the address of the attempt must not be written to again
     error: str | None = None  # JSON of a MessageError, where the carrier says more than a state
+    ended_hash: str | None = None
+
+    @property
+    def unanswered_hash(self) -> str | None:
+        """By whom an attempt without an answer is looked for."""
+        return self.to_hash or self.ended_hash
 
 
 class InboundRow(msgspec.Struct, frozen=True, kw_only=True):

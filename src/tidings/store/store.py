@@ -43,3 +43,11 @@ class Store:
     async def same_ring(self, name: str) -> bool:
         """Whether `name` names the key ring that this database was first used with: what one seals another has to open."""
         return (await self.engine.write(dialect_of(self.engine, "probe").same_ring, [name]))[0]
+
+    async def done(self, name: str) -> bool:
+        """Whether a piece of work that is done once in an installation's life is done."""
+        return await self.engine.read(lambda c: dialect_of(self.engine, "probe").done(c, name))
+
+    async def note_done(self, name: str) -> None:
+        """It is."""
+        await self.engine.write(dialect_of(self.engine, "probe").note_done, [name])

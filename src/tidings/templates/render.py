@@ -78,9 +78,19 @@ def _parsed(environment: Environment, source: str) -> BoundTemplate:
     try:
         return environment.from_string(source)
     except LiquidError as error:
-        raise TemplateError("template_syntax", f"the text is not valid Liquid: {error}") from error
+        raise TemplateError(
+            "template_syntax", f"the text is not valid Liquid: {_place(error)}{error.message}"
+        ) from error
     except RecursionError as error:
         raise TemplateError("template_syntax", "the text is nested too deeply") from error
+
+
+def _place(error: LiquidError) -> str:
+    try:
+        found = error.context()
+    except ValueError:  # the end of the text, which the library takes for a place outside of it
+        return "at the end: "
+    return f"line {found[0]}, column {found[1] + 1}: " if found is not None else ""
 
 
 def render(source: str, data: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import phonenumbers
 from tidings.domain import request as sending
 from tidings.domain.errors import FieldError
 from tidings.domain.message import Fallback
+from tidings.domain.phone import one_person, written
 from tidings.domain.request import Recipient, SendRequest
 from tidings.kit import limits
 from tidings.policy.velocity import Mark
@@ -266,10 +267,10 @@ def addresses_of(ask: Ask) -> list[tuple[str, str]]:
 
 
 def marks_of(ask: Ask, hashed: Callable[[str], str]) -> tuple[Mark, ...]:
-    """What this verification is counted by, each once. `hashed`: the key ring's `lookup`."""
+    """What this verification is counted by, each once. `hashed`: the keyed hash of an address."""
     marks: dict[Mark, None] = {}
     for channel, address in addresses_of(ask):
-        one = _written(address) if channel in _TOLL else address
+        one = one_person(address) if channel in _TOLL else address
         marks["to", hashed(one)] = None
         if channel in _TOLL and not one.startswith(_SANDBOX):
             marks["block", one[:-4]] = None
@@ -282,7 +283,7 @@ def marks_of(ask: Ask, hashed: Callable[[str], str]) -> tuple[Mark, ...]:
 
 def prefixes_of(ask: Ask) -> tuple[str, ...]:
     """Every beginning that all its numbers share, for the look at the allowed ones."""
-    numbers = [_written(address) for channel, address in addresses_of(ask) if channel in _TOLL]
+    numbers = [written(address) for channel, address in addresses_of(ask) if channel in _TOLL]
     begins = [{number[:n] for n in range(2, len(number) + 1)} for number in numbers]
     return tuple(set[str].intersection(*begins)) if begins else ()
 
@@ -291,15 +292,6 @@ def country_of(ask: Ask) -> str | None:
     """The country of the first telephone number (ISO 3166-1 alpha-2), or None."""
     numbers = [address for channel, address in addresses_of(ask) if channel in _TOLL]
     return _country(numbers[0]) if numbers else None
-
-
-@lru_cache(maxsize=65_536)
-def _written(number: str) -> str:
-    """One spelling for each telephone: carriers pass over a national zero (`+44 0 7911…`), so limits must, too."""
-    try:
-        return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.E164)
-    except phonenumbers.NumberParseException:
-        return number
 
 
 @lru_cache(maxsize=65_536)

@@ -5,6 +5,7 @@ verification is stored first, the message second; who asks again with the same I
 gets the message sent then.
 """
 
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ import structlog
 
 from tidings.bus.contract import Bus
 from tidings.delivery.accept import Accepted, Idempotency, Want
+from tidings.domain.address import address_key
 from tidings.domain.errors import (
     Conflict,
     FieldError,
@@ -103,9 +105,9 @@ class VerifyService:
             channels=msgspec.json.encode(terms.channels).decode(), country=asking.country_of(ask), locale=ask.locale,
             reference=ask.reference, code_hash=code_hash(self._ring, id, code), code_length=ask.code_length,
             max_attempts=ask.max_attempts, created_ms=now_ms, expires_ms=now_ms + ask.valid_for_s * 1000,
-            key_id=self._ring.current, to_hash=self._ring.lookup(to),
+            key_id=self._ring.current, to_hash=address_key(self._ring, to),
             sealed=self._ring.seal(encode_personal(personal), id), event=new_id("evt"),
-            marks=asking.marks_of(ask, self._ring.lookup), prefixes=asking.prefixes_of(ask), claim=claim,
+            marks=asking.marks_of(ask, partial(address_key, self._ring)), prefixes=asking.prefixes_of(ask), claim=claim,
         )  # fmt: skip
         return item, personal
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidings.domain.phone import _plainly_possible, parsed_problem, phone_problem
+from tidings.domain.phone import _parsed, _plainly_possible, one_person, phone_problem, written
 
 CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 
@@ -15,7 +15,7 @@ CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 def test_what_passes_by_its_length_passes_a_parse(code: int, national: str) -> None:
     number = f"+{code}{national}"
     if _plainly_possible(number):
-        assert parsed_problem(number) is None
+        assert _parsed(number)[:2] == (None, number), "nor does a parse write it another way"
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -25,6 +25,24 @@ def test_every_country_s_example_passes_and_most_of_them_without_a_parse(code: i
     if example is not None:
         number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
         assert phone_problem(number) is None
+
+
+@given(st.sampled_from(CODES), st.text("0123456789", min_size=1, max_size=17))
+@settings(max_examples=3_000, deadline=None)
+def test_the_one_spelling_of_a_number_stays_as_it_is(code: int, national: str) -> None:
+    one = one_person(f"+{code}{national}")
+    assert one_person(one) == one
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_no_country_s_example_is_taken_for_another_number(code: int) -> None:
+    for region in phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code]:
+        for kind in (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE):
+            example = phonenumbers.example_number_for_type(region, kind)
+            if example is not None:
+                number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+                assert written(number) == number
+                assert one_person(number) == number
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ def _fate(owner: tuple[str, str], fate: dsn.Fate, now_ms: int) -> CarrierReceipt
     return CarrierReceipt(
         provider=provider, refs=(attempt,), to=fate.recipient if fate.original else None, sender=None,
         state=_STATES[fate.action], carrier_state=fate.action, error_code=fate.status or None, user_ref=_user_ref(attempt),
-        received_ms=now_ms, suppress="bounced" if fate.permanent and dead(fate.status) else None, error=error,
+        submit_at_ms=_begun_ms(attempt), received_ms=now_ms, ended_at=fate.recipient or None,
+        suppress="bounced" if fate.permanent and dead(fate.status) else None, error=error,
     )  # fmt: skip
 
 
@@ -165,6 +166,14 @@ def _user_ref(attempt: str) -> int | None:
     """The 16 bits that `delivery.pipeline` takes from an attempt's id."""
     try:
         return int(attempt[-4:], 16)
+    except ValueError:
+        return None
+
+
+def _begun_ms(attempt: str) -> int | None:
+    """When it was begun: its id says so (UUIDv7)."""
+    try:
+        return int(attempt.partition("_")[2][:12], 16)
     except ValueError:
         return None
 

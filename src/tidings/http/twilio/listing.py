@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from tidings.domain.address import address_key, one_spelling
 from tidings.domain.twilio import digits_of
 from tidings.domain.view import StoredMessage
 from tidings.http.services import Services
@@ -83,7 +84,7 @@ async def page(back: Services, project: str, asked: Asked) -> dict[str, Any]:
     before = asked.token
     sent, last = await back.store.lists.messages(back.ring, MessageFilter(
         project=project, limit=asked.size, before=f"msg_{before}" if before else None,
-        to_hash=back.ring.lookup(asked.to) if asked.to else None,
+        to_hash=address_key(back.ring, asked.to) if asked.to else None,
     ))  # fmt: skip
     received = await back.store.lists.inbound(
         back.ring, project, f"{RECEIVED}_{before}" if before else None, asked.size + 1
@@ -109,7 +110,7 @@ def _wanted(asked: Asked, item: StoredMessage | StoredInbound) -> bool:
         to, sender, at = item.to, item.sender, item.received_ms
     else:
         to, sender, at = item.message.personal.to, item.message.personal.sender, item.sent_ms
-    if asked.to is not None and to != asked.to:
+    if asked.to is not None and one_spelling(to) != one_spelling(asked.to):
         return False
     if asked.sender is not None and sender != asked.sender:
         return False

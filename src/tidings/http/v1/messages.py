@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from tidings.delivery.accept import Accepted, Idempotency, Want
+from tidings.domain.address import address_key
 from tidings.domain.errors import Conflict, NotFound, RequestError
 from tidings.domain.request import SendRequest, millis
 from tidings.domain.status import MessageStatus
@@ -166,7 +167,7 @@ async def list_messages(request: Call) -> Response[bytes]:
     asked, back = query_of(request, MessageQuery), services(request)
     wanted = MessageFilter(
         project=request.auth.project, limit=asked.limit, before=paging.decode_cursor(asked.cursor),
-        status=asked.status, channel=asked.channel, to_hash=back.ring.lookup(asked.to) if asked.to else None,
+        status=asked.status, channel=asked.channel, to_hash=address_key(back.ring, asked.to) if asked.to else None,
         template=asked.template, reference=asked.reference, tag=asked.tag, since_ms=millis(asked.since),
         until_ms=millis(asked.until),
     )  # fmt: skip

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Response, Router
 from msgspec import Meta
 
+from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.domain.errors import FieldError, NotFound
 from tidings.domain.message import Personal
@@ -90,7 +91,7 @@ async def list_suppressions(request: Call) -> Response[bytes]:
 async def add_suppression(request: Call) -> Response[bytes]:
     """Adds it, or leaves the one that is there."""
     wanted, back = await body_of(request, SuppressionRequest, _check, {"to": "+15005550001"}), services(request)
-    caller, to_hash = request.auth, back.ring.lookup(wanted.to)
+    caller, to_hash = request.auth, address_key(back.ring, wanted.to)
     item = NewSuppression(
         project=caller.project, channel=wanted.channel, to_hash=to_hash, reason=wanted.reason, created_ms=back.now(),
         key_id=back.ring.current,
@@ -120,7 +121,7 @@ async def lift_suppression(request: Call) -> Response[bytes]:
         to, channel = wanted.to, wanted.channel
     if to is None:
         raise invalid([field_error("/to", "required", "is required")])
-    gone = await back.store.suppressions.remove(request.auth.project, channel, back.ring.lookup(to))
+    gone = await back.store.suppressions.remove(request.auth.project, channel, address_key(back.ring, to))
     if not gone:
         raise NotFound("there is no such suppression in this project")
     return no_content()

@@ -8,6 +8,7 @@ from litestar import Response, Router
 from litestar.params import FromPath
 from msgspec import Meta
 
+from tidings.domain.address import address_key
 from tidings.domain.errors import FieldError
 from tidings.domain.request import millis
 from tidings.domain.verification import VerificationStatus, verification_view
@@ -293,7 +294,7 @@ async def list_verifications(request: Call) -> Response[bytes]:
     wanted = VerificationFilter(
         project=request.auth.project, mode=request.auth.mode, limit=asked.limit + 1,
         before=paging.decode_cursor(asked.cursor), status=asked.status, reference=asked.reference,
-        to_hash=back.ring.lookup(asked.to) if asked.to else None,
+        to_hash=address_key(back.ring, asked.to) if asked.to else None,
     )  # fmt: skip
     found = await back.verify.page(wanted)
     return answer(paging.page([verification_view(item) for item in found], asked.limit, [item.id for item in found]))

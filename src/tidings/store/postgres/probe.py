@@ -18,3 +18,15 @@ async def same_ring(session: Session, items: list[str]) -> list[bool]:
         await session.execute("insert into installation values ('key_ring', $1) on conflict (name) do nothing", name)
     found = await session.fetchval("select value from installation where name = 'key_ring'")
     return [found == name for name in items]
+
+
+async def done(session: Session, name: str) -> bool:
+    """Whether a piece of work that is done once in an installation's life is done. A read."""
+    return await session.fetchval("select 1 from installation where name = $1", name) is not None
+
+
+async def note_done(session: Session, items: list[str]) -> list[None]:
+    """It is."""
+    for name in items:
+        await session.execute("insert into installation values ($1, 'done') on conflict (name) do nothing", name)
+    return [None] * len(items)

@@ -119,7 +119,7 @@ async def _find(session: Session, items: dict[int, ReceiptRow]) -> dict[int, Mat
 async def _park(session: Session, item: ReceiptRow) -> None:
     await session.execute("delete from receipts where received_ms < $1", item.received_ms - RECEIPT_KEPT_S * 1000)
     await session.execute(
-        _PARK, item.provider, item.refs[0], item.to_hash, _encode(item).decode(), item.received_ms,
+        _PARK, item.provider, item.refs[0], item.unanswered_hash, _encode(item).decode(), item.received_ms,
         list(dict.fromkeys(item.refs)),
     )  # fmt: skip
 
@@ -170,9 +170,9 @@ async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, lis
     """Attempts without an answer to the same person through the same provider, from about the time of the receipt."""
     near = UNKNOWN_MATCH_S * 1000 + 60_000
     wanted = [
-        (n, item.provider, item.to_hash, _around(item) - near, _until(item, near))
+        (n, item.provider, item.unanswered_hash, _around(item) - near, _until(item, near))
         for n, item in items.items()
-        if item.to_hash is not None
+        if item.unanswered_hash is not None
     ]
     found: dict[int, list[Any]] = {}
     for row in await session.fetch(_OPEN, *turned(wanted)) if wanted else []:
@@ -210,7 +210,7 @@ async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match 
         return None
     await _lock_more(session, {(project, message)}, locked)
     states = states[:part] + "s" + states[part + 1 :]
-    await add_refs(session, [(item.provider, item.refs[0], item.to_hash, project, attempt, part)])
+    await add_refs(session, [(item.provider, item.refs[0], item.unanswered_hash, project, attempt, part)])
     await session.execute(
         "update attempts set part_states = $1 where project = $2 and id = $3", states, project, attempt
     )
@@ -218,13 +218,13 @@ async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match 
         await jobs.finish(session, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
         await transitions.apply(session, [sent], locked)
-    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[9]), item.to_hash or "")
+    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[9]), item.unanswered_hash or "")
 
 
 def _candidate(item: ReceiptRow, open_ones: list[Any]) -> Any:
     echoed = [row for row in open_ones if item.user_ref is not None and row[6] == item.user_ref]
     same_sender = [row for row in open_ones if item.sender is None or _digits(row[7]) == _digits(item.sender)]
-    chosen = echoed if len(echoed) == 1 else same_sender
+    chosen = echoed if len(echoed) == 1 or item.to_hash is None else same_sender
     return chosen[0] if len(chosen) == 1 else None
 
 

@@ -57,7 +57,7 @@ def _park(connection: Connection, item: ReceiptRow) -> None:
         (item.provider, item.refs[0], _encode(item).decode()),
     ).fetchone()
     if known is None:
-        row = (item.provider, item.refs[0], item.to_hash, _encode(item).decode(), item.received_ms)
+        row = (item.provider, item.refs[0], item.unanswered_hash, _encode(item).decode(), item.received_ms)
         connection.execute(_PARK, row)
 
 
@@ -111,7 +111,8 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     for the answer. One that was begun after the receipt had come is none, whenever its carrier says that it was submitted:
     clocks differ. The attempt stays unknown, and its job waits, until every part is accounted for.
     """
-    if item.to_hash is None:
+    who = item.unanswered_hash
+    if who is None:
         return None
     near = UNKNOWN_MATCH_S * 1000 + 60_000
     around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
@@ -119,12 +120,12 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
         connection.execute(
             "select project, id, message, parts, part_states, user_ref, sender, status, channel from attempts"
             " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?",
-            (item.provider, item.to_hash, around - near, min(around + near, item.received_ms + CLOCK_STEP_MS)),
+            (item.provider, who, around - near, min(around + near, item.received_ms + CLOCK_STEP_MS)),
         )
     )
     echoed = [row for row in open_ones if item.user_ref is not None and row[5] == item.user_ref]
     same_sender = [row for row in open_ones if item.sender is None or _digits(row[6]) == _digits(item.sender)]
-    chosen = echoed if len(echoed) == 1 else same_sender
+    chosen = echoed if len(echoed) == 1 or item.to_hash is None else same_sender
     if len(chosen) != 1 or chosen[0][7] != "unknown":
         return None
     project, attempt, message = str(chosen[0][0]), str(chosen[0][1]), str(chosen[0][2])
@@ -134,14 +135,14 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     if part < 0:
         return None
     states = states[:part] + "s" + states[part + 1 :]
-    ref = (item.provider, item.refs[0], item.to_hash, project, attempt, part)
+    ref = (item.provider, item.refs[0], who, project, attempt, part)
     connection.execute("insert or replace into refs values (?, ?, ?, ?, ?, ?)", ref)
     connection.execute("update attempts set part_states = ? where project = ? and id = ?", (states, project, attempt))
     if accounted(states, str(chosen[0][8])):
         jobs.finish(connection, [(project, message)])
         sent = Change(project=project, message=message, status="sent", at_ms=around, event=new_id("evt"))
         transitions.apply(connection, [sent])
-    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[0][8]), item.to_hash)
+    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[0][8]), who)
 
 
 def _digits(sender: object) -> str:

@@ -245,6 +245,16 @@ def test_no_mail_breaks_the_readers(seed: bytes, cuts: list[tuple[int, int, byte
 
 
 @pytest.mark.parametrize(
+    ("machine", "to"), [(GMAIL, None), (DELIVERED, "bob@example.net")], ids=["final alone", "original"]
+)
+def test_a_bounce_names_its_attempt_where_it_ended_and_when_it_began(machine: str, to: str | None) -> None:
+    """By these an attempt without an answer is found: its id has its time, and the end of what was echoed."""
+    (receipt,) = read((ACCOUNT,), TARGETS[0], "", report("delivery-status", machine), 7).receipts
+    assert (receipt.refs, receipt.to, receipt.ended_at) == ((f"att_{ID}",), to, "bob@example.net")
+    assert (receipt.user_ref, receipt.submit_at_ms) == (int(ID[-4:], 16), int(ID[:12], 16))
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\nContent-Type: multipart/mixed; boundary=b\n\n" * 3_000,
