@@ -169,7 +169,7 @@ async def test_followers_wait_for_an_open_transaction_and_miss_nothing(url: str)
         hooks, lists = world.store.webhooks, world.store.lists
         end = await lists.log_end()
         assert (await lists.follow(world.ring, PROJECT, 0, 10))[0] == []
-        assert await hooks.news(0, 10) == (set(), 0)
+        assert await hooks.news(0, 10) == ({}, 0)
         assert (await hooks.follow(world.ring, PROJECT, 0, [], (9, 9), False)).upto == 0
         assert end == 0
         assert (await world.store.overdue.find(NOW + DAY, NOW)).upto == 0

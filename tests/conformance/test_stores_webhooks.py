@@ -9,7 +9,7 @@ import pytest
 
 from store_world import MINUTE, NOW, PROJECT, World
 from tidings.kit.ids import new_id
-from tidings.store.hooks import DeliveryRow, Disable, Done, EndpointRow, NewEndpoint
+from tidings.store.hooks import DeliveryRow, Disable, Done, EndpointRow, NewEndpoint, News
 
 
 def endpoint(id: str, **fields: Any) -> EndpointRow:
@@ -96,12 +96,14 @@ async def test_following(world: World, types: list[str], limits: tuple[int, int]
 
 async def test_news_and_times(world: World) -> None:
     hooks = world.store.webhooks
-    assert await hooks.news(0, 10) == (set(), 0)
+    assert await hooks.news(0, 10) == ({}, 0)
     for n, project in enumerate((PROJECT, "prj_b", "prj_c")):
         await world.accept(world.message(project=project, created_ms=NOW + n * 10 * MINUTE))
-    projects, cursor = await hooks.news(0, 2)
-    assert projects == {PROJECT, "prj_b"}
-    assert await hooks.news(cursor, 10) == ({"prj_c"}, await world.store.lists.log_end())
+    found, cursor = await hooks.news(0, 2)
+    assert list(found) == [PROJECT, "prj_b"]
+    assert found["prj_b"] == News({"message.accepted"}, cursor)
+    end = await world.store.lists.log_end()
+    assert await hooks.news(cursor, 10) == ({"prj_c": News({"message.accepted"}, end)}, end)
     await world.accept(world.message(created_ms=NOW + 60 * MINUTE))
     behind = await hooks.seq_since(PROJECT, NOW + 60 * MINUTE)
     end = await world.store.lists.log_end()

@@ -1,15 +1,16 @@
-"""Doorbells between the processes of one server, over a socket pair: one topic a line."""
+"""Doorbells between the processes of one server, over a socket pair: one topic a line.
+
+A ring after a pause goes at once; those that come close behind it are one, as late as the pumps would look anyway.
+"""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final
 
 from tidings.bus.contract import Bell
 from tidings.bus.local import LocalBus
-
-_GATHER_S: Final = 0.001  # rings within it are one; the first one after a pause goes at once
+from tidings.kit.limits import WEBHOOK_GATHER_S
 
 
 class PipeBus:
@@ -64,7 +65,7 @@ class PipeBus:
             self._rung.add(topic)
         elif self.carries:
             self._say({topic})
-            self._resting = self._loop.call_later(_GATHER_S, self._rested)
+            self._resting = self._loop.call_later(WEBHOOK_GATHER_S, self._rested)
 
     def expect_end(self) -> None:
         """The other process may leave now."""
@@ -83,7 +84,7 @@ class PipeBus:
         rung, self._rung = self._rung, set()
         if rung and self.carries:
             self._say(rung)
-            self._resting = self._loop.call_later(_GATHER_S, self._rested)
+            self._resting = self._loop.call_later(WEBHOOK_GATHER_S, self._rested)
 
     def _say(self, topics: set[str]) -> None:
         with contextlib.suppress(

@@ -14,15 +14,15 @@ import ssl
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
 from tidings.kit.limits import DNS_CACHE_NAMES, DNS_CACHE_S, DNS_THREADS, WEBHOOK_TIMEOUT_S
-from tidings.kit.posting import AGENT, Broken, Poster, connected
+from tidings.kit.posting import Broken, Poster, connected
+
+if TYPE_CHECKING:
+    from tidings.kit.exchange import Exchanger
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -135,7 +135,7 @@ def _is_public(address: _Address) -> bool:
     return isinstance(address, ipaddress.IPv4Address) or address in _UNICAST6
 
 
-class _Resolver(AbstractResolver):
+class Resolver:
     """Names are looked up in threads of its own: one that hangs holds up nothing else of the process."""
 
     def __init__(self) -> None:
@@ -162,18 +162,6 @@ class _Resolver(AbstractResolver):
             self._known.popitem(last=False)
         return found
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """All addresses of a name, for aiohttp."""
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, proto, _, address in await self.addresses(host, port, family)
-        ]  # fmt: skip
-
     async def close(self) -> None:
         """Waits for no name that still hangs."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -184,25 +172,15 @@ class Outbound:
 
     def __init__(self, guard: Guard, *, timeout_s: float = WEBHOOK_TIMEOUT_S) -> None:
         self.guard, self._timeout_s = guard, timeout_s
-        self._resolver = _Resolver()
+        self._resolver = Resolver()
         self._poster = Poster(self._dial)
-        connector = aiohttp.TCPConnector(
-            limit=0, limit_per_host=0, ttl_dns_cache=DNS_CACHE_S, resolver=self._resolver, socket_factory=self._socket
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding"),
-            headers={"User-Agent": AGENT},
-        )
+        self._exchanger: Exchanger | None = None
 
     async def close(self) -> None:
         """Closes every connection."""
         self._poster.close()
-        await self._session.close()
+        if self._exchanger is not None:
+            await self._exchanger.close()
         await self._resolver.close()
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -212,7 +190,7 @@ class Outbound:
         except TimeoutError:
             return Answer(None, "no answer in time")
         except (OSError, ValueError) as error:
-            return Answer(None, _reason(error))
+            return Answer(None, reason(error))
 
     async def exchange(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, *, connect_s: float, timeout_s: float,
@@ -222,22 +200,13 @@ class Outbound:
 
         `connect_s` bounds the look-up, the connection and TLS; `timeout_s` all of it.
         """
-        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(connect_s, timeout_s * 0.9))
-        try:
-            async with self._session.request(
-                method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False, timeout=timeout
-            ) as response:
-                found = await _read_up_to(response.content, most_bytes)
-                if len(found) > most_bytes:
-                    response.close()
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status, names, found[:most_bytes])
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            return NotSent("no connection in time" if isinstance(error, TimeoutError) else _reason(error))
-        except TimeoutError:
-            return NoReply("no answer in time", timed_out=True)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return NoReply(_reason(error))
+        if self._exchanger is None:
+            from tidings.kit.exchange import Exchanger  # aiohttp: 10 MB that a process which only posts does without
+
+            self._exchanger = Exchanger(self._resolver, self._socket)
+        return await self._exchanger.exchange(
+            method, url, headers, body, connect_s=connect_s, timeout_s=timeout_s, most_bytes=most_bytes
+        )
 
     async def _dial(self, host: str, port: int) -> socket.socket:
         return await connected(await self._resolver.cached(host, port), self._socket)
@@ -252,25 +221,16 @@ class Outbound:
         return made
 
 
-async def _read_up_to(content: aiohttp.StreamReader, most: int) -> bytes:
-    """The body, or somewhat more than `most` bytes of it."""
-    pieces, size = list[bytes](), 0
-    while size <= most and not content.at_eof():
-        pieces.append(await content.readany())
-        size += len(pieces[-1])
-    return b"".join(pieces)
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """A short text without the URL, which may hold a token."""
     chain: list[BaseException | None] = [error, error.__cause__, error.__context__]
     if any(isinstance(one, Forbidden) for one in chain):
         return FORBIDDEN
     if isinstance(error, Broken):
         return error.reason
-    if isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return "the certificate cannot be verified"
-    if isinstance(error, socket.gaierror | aiohttp.ClientConnectorDNSError):
+    if any(isinstance(one, socket.gaierror) for one in chain):
         return "the host name cannot be resolved"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:200]

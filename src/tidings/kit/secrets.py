@@ -11,16 +11,20 @@ import json
 import os
 from pathlib import Path
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 _b64 = base64.b64encode
 _NONCE_BYTES = 12
+
+
+class NotSealed(ValueError):
+    """A text that this key did not seal for this owner, or that was altered."""
 
 
 class KeyRing:
     """Seals with AES-256-GCM (NIST SP 800-38D) and hashes addresses with keyed BLAKE2b (RFC 7693 §2.5)."""
 
     def __init__(self, seal: dict[str, bytes], current: str, lookup: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 7 MB that a process without keys does not need
+
         self._ciphers = {name: AESGCM(key) for name, key in seal.items()}
         self.current = current
         self._encrypt = self._ciphers[current].encrypt
@@ -46,9 +50,13 @@ class KeyRing:
         return _b64(nonce + self._encrypt(nonce, plain, owner.encode())).decode()
 
     def unseal(self, sealed: str, owner: str, key_id: str) -> bytes:
-        """The plain bytes of what `seal` gave. Raises `cryptography.exceptions.InvalidTag` if it was altered."""
-        raw = base64.b64decode(sealed)
-        return self._ciphers[key_id].decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
+        """The plain bytes of what `seal` gave. Raises NotSealed; KeyError for a key that is not in the ring."""
+        cipher = self._ciphers[key_id]
+        try:
+            raw = base64.b64decode(sealed)
+            return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], owner.encode())
+        except Exception as error:
+            raise NotSealed("it was altered, or sealed for another owner") from error
 
     def lookup(self, address: str) -> str:
         """Keyed hash (32 hex digits) of an address: the same for `+4917…` and `4917…`, upper and lower case."""

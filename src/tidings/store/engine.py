@@ -31,6 +31,10 @@ class Engine(Protocol):
         """`fn(connection)` in one snapshot."""
         ...
 
+    async def glance(self, fn: Callable[[Any], Any]) -> Any:
+        """`read` for a little that is in memory, such as the end of the log: no thread is woken for it."""
+        ...
+
 
 class Aggregate:
     """The operations of one aggregate. The functions have the same names in every dialect (`store/<dialect>/`)."""

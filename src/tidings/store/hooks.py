@@ -1,5 +1,9 @@
 """Webhook endpoints and deliveries, as the store keeps them."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 from tidings.domain.event import Event
@@ -67,6 +71,22 @@ class NewEndpoint(msgspec.Struct, frozen=True):
     key_hash: str | None
     body_hash: str | None
     most: int
+
+
+class News(msgspec.Struct, frozen=True):
+    """What happened in a project: the types of the events, and the number of the last one."""
+
+    types: set[str]
+    upto: int
+
+
+def news_of(rows: Iterable[Any], cursor: int) -> tuple[dict[str, News], int]:
+    """From rows of (seq, project, type), in order: the news by project, and the cursor behind them."""
+    types, ends = defaultdict[str, set[str]](set), dict[str, int]()
+    for cursor, project, kind in rows:
+        types[project].add(kind)
+        ends[project] = cursor
+    return {project: News(types[project], end) for project, end in ends.items()}, cursor
 
 
 class Followed(msgspec.Struct, frozen=True):

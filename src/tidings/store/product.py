@@ -14,7 +14,7 @@ from tidings.store.accounts import (
     Suppression,
 )
 from tidings.store.engine import Aggregate
-from tidings.store.hooks import DeliveryRow, Done, Due, EndpointRow, Followed, NewEndpoint
+from tidings.store.hooks import DeliveryRow, Done, Due, EndpointRow, Followed, NewEndpoint, News
 from tidings.store.lists import EventFilter, MessageFilter, StoredInbound, StoredReceipt, Subjects
 
 
@@ -177,9 +177,9 @@ class Webhooks(Aggregate):
         """Removes an endpoint whose deliveries are gone. False: there is none."""
         return (await self._engine.write(self._sql.delete, [(project, endpoint_id)]))[0]
 
-    async def news(self, cursor: int, limit: int) -> tuple[set[str], int]:
-        """The projects that something happened in since the cursor, and the cursor now."""
-        return await self._engine.read(lambda c: self._sql.news(c, cursor, limit))
+    async def news(self, cursor: int, limit: int) -> tuple[dict[str, News], int]:
+        """What happened since the cursor, by project, and the cursor now."""
+        return await self._engine.glance(lambda c: self._sql.news(c, cursor, limit))
 
     async def wanted(self, project: str, after: int, upto: int, types: list[str], limit: int) -> list[Event]:
         """The project's events in (after, upto], in order; of these types, or all if there are none."""
@@ -190,11 +190,13 @@ class Webhooks(Aggregate):
         return await self._engine.read(lambda c: self._sql.seq_since(c, project, from_ms))
 
     async def follow(
-        self, ring: KeyRing, project: str, cursor: int, types: list[str], limits: tuple[int, int], subjects: bool
-    ) -> Followed:
+        self, ring: KeyRing, project: str, cursor: int, types: list[str], limits: tuple[int, int], subjects: bool,
+        near: bool = False,
+    ) -> Followed:  # fmt: skip
         """Events behind an endpoint's cursor. `limits`: how many to look at, and to give; `subjects`: what they are
-        about, too."""
-        return await self._engine.read(lambda c: self._sql.follow(c, ring, project, cursor, types, limits, subjects))
+        about, too; `near`: the cursor is near the end of the log."""
+        read = self._engine.glance if near else self._engine.read
+        return await read(lambda c: self._sql.follow(c, ring, project, cursor, types, limits, subjects))
 
     async def due(self, ring: KeyRing, project: str, endpoint_id: str, now_ms: int, limit: int) -> Due:
         """Deliveries whose retry is due, oldest first, with their events; else when the next one is."""

@@ -3,11 +3,10 @@
 from typing import Any, cast
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 
 from tidings.domain.message import LANES, Chain, Message, Mode, OnUnknown, Personal
 from tidings.domain.view import StoredMessage
-from tidings.kit.secrets import KeyRing
+from tidings.kit.secrets import KeyRing, NotSealed
 
 _decode_personal = msgspec.json.Decoder(Personal).decode
 _decode_chain = msgspec.json.Decoder(Chain).decode
@@ -32,7 +31,7 @@ def personal(ring: KeyRing, owner: str, key_id: str | None, sealed: str | None) 
         return ERASED
     try:
         return _decode_personal(ring.unseal(sealed, owner, key_id))
-    except (InvalidTag, KeyError):
+    except (NotSealed, KeyError):
         return ERASED
 
 

@@ -25,7 +25,7 @@ from tidings.kit.limits import (
 )
 from tidings.kit.outbound import Outbound
 from tidings.kit.secrets import KeyRing
-from tidings.store.hooks import DeliveryRow, Disable, Done, Followed
+from tidings.store.hooks import DeliveryRow, Disable, Done, Followed, News
 from tidings.store.store import Store
 from tidings.webhooks import retry
 from tidings.webhooks.call import Called, Caller
@@ -49,6 +49,8 @@ class Pump:
         self._cursor = self._saved = endpoint.cursor
         self._saved_at = time.monotonic()
         self._failing_since_ms = endpoint.failing_since_ms
+        self._heard: int | None = None
+        self._near = False
         self._rendering = True
         self._ending = asyncio.Event()
 
@@ -61,6 +63,16 @@ class Pump:
         if self._cursor > self._saved and self._disabled is None:
             await self._write(Done(self.endpoint.project, self.endpoint.id, [], self._cursor, self._failing_since_ms))
         return self._disabled
+
+    def hear(self, news: News) -> None:
+        """Called with all news of the project, one after the other. Wakes the pump; where nothing of it is wanted, and all
+        before is done, the cursor moves on by itself."""
+        before, self._heard = self._heard, news.upto
+        caught_up = before is not None and self._cursor >= before
+        if caught_up and not self._unsaved(news.upto) and not any(map(self.endpoint.wants, news.types)):
+            self._cursor = max(self._cursor, news.upto)
+        else:
+            self.events.ring()
 
     def end(self) -> None:
         """Ends `run` after the calls under way."""
@@ -86,8 +98,7 @@ class Pump:
                 await self._first(batch)
             elif batch.upto > self._cursor:
                 self._cursor = batch.upto
-                late = time.monotonic() - self._saved_at > WEBHOOK_CURSOR_S
-                if late or self._cursor - self._saved >= _SAVE_CURSOR_EVERY:
+                if self._unsaved(self._cursor):
                     await self._record([], [], self._cursor)
             if not batch.more and self._cursor >= batch.upto:  # not at once: what happens meanwhile makes one batch
                 await self.events.wait(_SWEEP_S)
@@ -96,9 +107,15 @@ class Pump:
         """While the endpoint fails no call is made, and what the events are about is not read."""
         endpoint, limits = self.endpoint, (WEBHOOK_SCAN_EVENTS, WEBHOOK_READ_EVENTS)
         self._rendering = not self._caller.failing
-        return await self._store.webhooks.follow(
-            self._ring, endpoint.project, self._cursor, sorted(endpoint.types), limits, self._rendering
+        batch = await self._store.webhooks.follow(
+            self._ring, endpoint.project, self._cursor, sorted(endpoint.types), limits, self._rendering, self._near
         )
+        self._near = not batch.more
+        return batch
+
+    def _unsaved(self, cursor: int) -> bool:
+        """Whether a cursor that only passed over events is to be written."""
+        return cursor - self._saved >= _SAVE_CURSOR_EVERY or time.monotonic() - self._saved_at > WEBHOOK_CURSOR_S
 
     async def _first(self, batch: Followed) -> None:
         calls: list[Called] = []

@@ -174,7 +174,7 @@ class WebhookService(Admin):
                     self._known.pop(key, None)
 
     async def _watching(self, cursor: int) -> None:
-        """One look at the log for all pumps: only those of projects that something happened in are woken."""
+        """One look at the log for all pumps: only those that want something of what happened are woken."""
         bell = self._bus.subscribe("events")
         try:
             while True:
@@ -191,10 +191,10 @@ class WebhookService(Admin):
     async def _look(self, cursor: int) -> int:
         while True:
             since = cursor
-            projects, cursor = await self._store.webhooks.news(since, WEBHOOK_SCAN_EVENTS)
-            for project in projects:
+            found, cursor = await self._store.webhooks.news(since, WEBHOOK_SCAN_EVENTS)
+            for project, news in found.items():
                 for pump in self._pumps.get(project, {}).values():
-                    pump.events.ring()
+                    pump.hear(news)
             if cursor - since < WEBHOOK_SCAN_EVENTS:
                 return cursor
 

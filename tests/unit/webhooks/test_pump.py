@@ -12,6 +12,7 @@ import pytest
 from tidings.kit import limits
 from tidings.kit.clock import wall_ms
 from tidings.kit.outbound import Outbound
+from tidings.store.hooks import News
 from tidings.store.sqlite import webhooks as store
 from tidings.store.sqlite.link import Connection
 from tidings.webhooks import call, pump, retry, service
@@ -302,3 +303,64 @@ async def test_saboteur_the_cursor_without_its_deliveries_is_noticed(
     _, stored = await _crash_and_count(room, sink, monkeypatch, record, failed)
     assert failed
     assert stored < 40, "the check cannot see a cursor that runs ahead of its deliveries"
+
+
+async def test_events_that_nobody_wants_are_not_read_and_the_cursor_passes_them(
+    room: Room, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    follow = store.follow
+
+    def counted(*args: Any) -> Any:
+        reads.append(args[3])
+        return follow(*args)
+
+    made = await room.endpoint(sink.url, "message.delivered")
+    await room.emit("message.delivered", "message.sent")
+    await room.until_deliveries(1, "delivered")
+    monkeypatch.setattr(store, "follow", counted)
+    await room.emit("message.sent")  # the pump looks once more: it has heard nothing of its project yet
+    await asyncio.sleep(0.1)
+    reads.clear()
+    for _ in range(10):
+        await room.emit("message.accepted", "message.sent", project=PROJECT)
+        await asyncio.sleep(0.02)
+    assert reads == [], "nobody wanted any of it"
+    (wanted,) = await room.emit("message.delivered")
+    await room.until_deliveries(2, "delivered")
+    assert reads[0] == 23, "from behind what it passed"
+    assert sink.calls[-1].id == wanted
+    await room.service.update(PROJECT, made["id"], {"types": []})
+    assert await room.cursor(made) >= 24, "what was passed before a change is not sent after it"
+
+
+async def _busy_while_events_come(room: Room, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The events lost: one is wanted while an earlier call is under way, then comes one that nobody wants."""
+    monkeypatch.setattr(pump, "_SWEEP_S", 0.2)
+    sink.delay_s = 0.3
+    await room.endpoint(sink.url, "message.delivered")
+    sent = await room.emit("message.delivered")
+    await room.until(lambda: sink.calls)
+    sent += await room.emit("message.delivered")
+    for _ in range(2):
+        await asyncio.sleep(0.05)
+        await room.emit("message.sent")
+    await asyncio.sleep(1)
+    return set(sent) - {call.id for call in sink.calls}
+
+
+async def test_a_busy_pump_passes_nothing(room: Room, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _busy_while_events_come(room, sink, monkeypatch) == set()
+
+
+async def test_saboteur_a_busy_pump_that_passes_events_is_noticed(
+    room: Room, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hear(self: pump.Pump, news: News) -> None:
+        if any(map(self.endpoint.wants, news.types)):
+            self.events.ring()
+        else:
+            self._cursor = news.upto  # pyright: ignore[reportPrivateUsage]
+
+    monkeypatch.setattr(pump.Pump, "hear", hear)
+    assert await _busy_while_events_come(room, sink, monkeypatch)

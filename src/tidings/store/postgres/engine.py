@@ -129,6 +129,8 @@ class PostgresEngine:
         finally:
             self._reading.put_nowait(link)
 
+    glance = read  # nothing here holds up the event loop
+
     async def _snapshot(self, link: Link, fn: Callable[[Session], Awaitable[T]], until: float, *, final: bool) -> T:
         while True:
             raw = await link.raw(until)

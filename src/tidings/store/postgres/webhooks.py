@@ -6,7 +6,7 @@ import msgspec
 
 from tidings.domain.event import Event
 from tidings.kit.secrets import KeyRing
-from tidings.store.hooks import DeliveryRow, Disable, Done, Due, EndpointRow, Followed, NewEndpoint
+from tidings.store.hooks import DeliveryRow, Disable, Done, Due, EndpointRow, Followed, NewEndpoint, News, news_of
 from tidings.store.lists import NO_SUBJECTS
 from tidings.store.postgres import idempotency, log, queries, transitions
 from tidings.store.postgres.rowset import columns, rowset
@@ -116,15 +116,15 @@ async def delete(session: Session, items: list[tuple[str, str]]) -> list[bool]:
     return [await session.execute("delete from endpoints where project = $1 and id = $2", *key) == 1 for key in items]
 
 
-async def news(session: Session, cursor: int, limit: int) -> tuple[set[str], int]:
-    """The projects that something happened in since the cursor, and the cursor now. A read."""
+async def news(session: Session, cursor: int, limit: int) -> tuple[dict[str, News], int]:
+    """What happened since the cursor, by project, and the cursor now. A read."""
     bound = await log.bound(session)
     found = await session.fetch(
-        "select seq, project from events where seq > $1 and seq < $2 order by seq limit $3", cursor, bound, limit
+        "select seq, project, type from events where seq > $1 and seq < $2 order by seq limit $3", cursor, bound, limit
     )
     if not found:
         await log.wait_for_held(session, max(bound, cursor + 1))
-    return {row[1] for row in found}, found[-1][0] if found else cursor
+    return news_of(found, cursor)
 
 
 async def scan_end(session: Session, project: str, cursor: int, limit: int) -> tuple[int, bool]:

@@ -14,10 +14,9 @@ from typing import Final
 
 import apsw
 import msgspec
-from cryptography.exceptions import InvalidTag
 
 from tidings.domain.errors import StoreError
-from tidings.kit.secrets import KeyRing
+from tidings.kit.secrets import KeyRing, NotSealed
 from tidings.store.sqlite.link import Connection
 
 _PAGES: Final = 4_096  # of one step: 16 MB between two looks at the progress
@@ -148,7 +147,7 @@ def _unseal(connection: Connection, table: str, ring: KeyRing) -> Sealed:
         except KeyError:
             missing.add(str(key_id))
             bad += 1
-        except (InvalidTag, ValueError):  # ValueError: no base64
+        except NotSealed:
             bad += 1
         else:
             good += 1

@@ -16,8 +16,8 @@ from tidings.domain.errors import StoreLocked
 from tidings.kit.limits import STORE_READERS
 from tidings.store.sqlite.group import Write, WriteFn, Written
 from tidings.store.sqlite.link import Connection, connect
-from tidings.store.sqlite.process import WriterLink, WriterProcess
-from tidings.store.sqlite.writer import ThreadWriter, Writer
+from tidings.store.sqlite.process import WriterProcess
+from tidings.store.sqlite.writer import ThreadWriter, Writer, WriterLink
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -84,6 +84,10 @@ class Engine:
             self._process.wait()
             self._process = None
         self._readers.shutdown()
+        glancing = getattr(self._local, "connection", None)
+        if glancing is not None:
+            glancing.close()
+            del self._local.connection
         if self._lock_fd >= 0:
             self.writer.close()
             os.close(self._lock_fd)
@@ -102,6 +106,10 @@ class Engine:
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Runs `fn(connection)` on a read-only connection, in one snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+
+    async def glance(self, fn: Callable[[Connection], T]) -> T:
+        """The same on the event loop's own thread, which it holds up: a tenth of the price where little is read."""
+        return self._read(fn)
 
     def _lock(self) -> None:
         deadline_s = time.monotonic() + _LOCK_WAIT_S

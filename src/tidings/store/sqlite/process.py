@@ -6,10 +6,9 @@ together: the writer ends when its sockets are closed, and the server when its w
 committed, or it is not; nobody was told either way.
 
 On the socket a frame is its length (32 bits, network order) and a pickle: both ends are this very code, and nobody else has
-the socket. Writes of one turn of the event loop travel together.
+the socket. Nothing here needs an event loop: without one the process has half the memory.
 """
 
-import asyncio
 import contextlib
 import os
 import pickle
@@ -20,95 +19,15 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from tidings.kit.limits import STORE_GROUP_ITEMS
 from tidings.store.sqlite.group import Write, Written, commit
 from tidings.store.sqlite.link import Connection, connect
-from tidings.store.sqlite.writer import Tell
 
 _SIZE: Final = struct.Struct(">I")
-_READ_BYTES: Final = 1 << 18
-
-
-class WriterLink:
-    """Implements `writer.Writer` over a socket to the process. Answers come back on the loop that is running when it is made."""
-
-    def __init__(self, link: socket.socket, tell: Tell, lost: Callable[[], None]) -> None:
-        """`lost`: the process ended though nobody closed this."""
-        self._tell, self._lost = tell, lost
-        self._loop = asyncio.get_running_loop()
-        self._writes: list[Write] = []
-        self._unsent = bytearray()
-        self._received = bytearray()
-        self._socket = link
-        link.setblocking(False)
-        self._loop.add_reader(link, self._readable)
-
-    def put(self, write: Write) -> None:
-        """See `writer.Writer`."""
-        if not self._writes:
-            self._loop.call_soon(self._send_soon)
-        self._writes.append(write)
-
-    def close(self) -> None:
-        """See `writer.Writer`."""
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._socket.setblocking(True)
-        try:
-            self._pack()
-            self._socket.sendall(self._unsent)
-            self._socket.shutdown(socket.SHUT_WR)
-            while data := self._socket.recv(_READ_BYTES):
-                self._answers(data)
-        except OSError:
-            self._lost()
-        self._socket.close()
-
-    def _pack(self) -> None:
-        writes, self._writes = self._writes, []
-        if writes:
-            self._unsent += framed(writes)
-
-    def _send_soon(self) -> None:
-        if self._socket.fileno() < 0:
-            return  # closed meanwhile
-        waits = bool(self._unsent)
-        self._pack()
-        if not waits:
-            self._send()
-
-    def _send(self) -> None:
-        try:
-            while self._unsent:
-                del self._unsent[: self._socket.send(self._unsent)]
-        except BlockingIOError:
-            self._loop.add_writer(self._socket, self._send)
-            return
-        except OSError:
-            return  # `_readable` hears of it
-        self._loop.remove_writer(self._socket)
-
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._answers(data)
-        else:
-            self._loop.remove_reader(self._socket)
-            self._lost()
-
-    def _answers(self, data: bytes) -> None:
-        self._received += data
-        for written, commits in frames(self._received):
-            self._tell(written, commits)
+READ_BYTES: Final = 1 << 18
 
 
 def framed(what: Any) -> bytes:
@@ -179,7 +98,7 @@ class _End:
         flags = 0
         while True:
             try:
-                data = self._socket.recv(_READ_BYTES, flags)
+                data = self._socket.recv(READ_BYTES, flags)
             except BlockingIOError:
                 return True
             except OSError:
