@@ -93,6 +93,14 @@ def providers_resume(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
         print(f"{name} is {session.providers.resume(name).status}")
 
 
+@providers.command("templates")
+def providers_templates(name: str, url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
+    """List the templates that its carrier has now, and how far their approval is."""
+    with client(url, key) as session:
+        found = list(session.providers.templates(name))
+    _table(as_json, found, ("name", "language", "status", "category", "places"))
+
+
 @providers.command("remove")
 def providers_remove(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
     """Drain and remove it."""
