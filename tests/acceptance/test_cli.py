@@ -139,6 +139,7 @@ def test_keys_live_and_die(tidings: Run) -> None:
     (mine,) = [item for item in listed if item["id"] == key_id]
     assert mine["scopes"] == ["messages:read"]
     assert mine["key"] is None
+    assert key_id in tidings("keys", "list").stdout, "whole, on 80 columns too: it is there to be copied"
     assert tidings("keys", "revoke", key_id).returncode == 0
     refused = tidings("keys", "list", TIDINGS_API_KEY=key)
     assert (refused.returncode, "401" in refused.stderr) == (1, True)

@@ -113,7 +113,9 @@ def _table(as_json: bool, found: list[Any], columns: tuple[str, ...]) -> None:
     if as_json:
         show_json(found)
         return
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for n, column in enumerate(columns):
+        table.add_column(column, no_wrap=n == 0)  # an id or a name is there to be copied: other columns give way
     for item in found:
         table.add_row(*(_cell(getattr(item, column, None)) for column in columns))
     console.print(table)
