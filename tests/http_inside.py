@@ -12,6 +12,7 @@ import uvicorn
 
 from tidings.channels.contract import ProviderSpec
 from tidings.delivery.node import Node
+from tidings.domain.verification import Worth
 from tidings.http.app import Server, create_app
 from tidings.http.auth import first_keys
 from tidings.http.services import Services
@@ -121,7 +122,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
         services = Services(
             store=store, ring=ring, bus=node.bus, acceptor=node.acceptor, control=node.control,
             providers=node.providers, routes=node.routes, webhooks=webhooks, callbacks=node,
-            verify=VerifyService(store, ring, node.acceptor, node.bus, wall_ms),
+            verify=VerifyService(store, ring, node.acceptor, node.bus, wall_ms, Worth()),
         )  # fmt: skip
         yield Inside(services, create_app(services), keys[0], keys[1])
     finally:

@@ -93,7 +93,7 @@ async def _with_store(settings: Settings, store: Store, listener: socket.socket)
             term_s=settings.delivery.owner_term_s,
         )  # fmt: skip
         wait = UnknownWait(settings.delivery.unknown_wait_otp_s, settings.delivery.unknown_wait_s)
-        duties: dict[str, Duty] = {"verifications": Expiry(store, bus, wall_ms)}
+        duties: dict[str, Duty] = {"verifications": Expiry(store, bus, wall_ms, settings.verify.keep_days)}
         if not isinstance(bus, PipeBus):
             duties["webhooks"] = webhooks
         node = Node(store, ring, wait=wait, bus=bus, part=part, duties=duties)
@@ -182,7 +182,7 @@ async def _http(
         providers=node.providers,
         routes=node.routes,
         webhooks=webhooks,
-        verify=VerifyService(node.store, node.ring, node.acceptor, node.bus, node.now),
+        verify=VerifyService(node.store, node.ring, node.acceptor, node.bus, node.now, settings.verify),
         callbacks=node,
         acks=node.acks,
         unready=lambda: _unready(node.store),

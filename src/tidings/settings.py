@@ -11,7 +11,14 @@ import msgspec
 
 from tidings.channels.contract import ProviderSpec
 from tidings.domain.errors import FieldError, SettingsError
-from tidings.kit.limits import OWNER_TERM_S, UNKNOWN_WAIT_OTP_S, UNKNOWN_WAIT_S
+from tidings.domain.verification import Worth, worth_problems
+from tidings.kit.limits import (
+    OWNER_TERM_S,
+    UNKNOWN_WAIT_OTP_S,
+    UNKNOWN_WAIT_S,
+    VERIFY_KEEP_DAYS,
+    VERIFY_KEEP_DEFAULT_DAYS,
+)
 from tidings.routing import pace
 from tidings.routing.pace import Limit
 from tidings.routing.route import Route, problems
@@ -34,6 +41,12 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     unknown_wait_s: float = UNKNOWN_WAIT_S
     unknown_wait_otp_s: float = UNKNOWN_WAIT_OTP_S
     owner_term_s: float = OWNER_TERM_S
+
+
+class VerifySettings(Worth, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[verify]`: what a code is worth where its request does not say, and how long an ended verification is kept."""
+
+    keep_days: int = VERIFY_KEEP_DEFAULT_DAYS
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +75,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     providers: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
     webhooks: WebhookSettings = WebhookSettings()
     delivery: DeliverySettings = DeliverySettings()
+    verify: VerifySettings = VerifySettings()
     sandbox: SandboxSettings = SandboxSettings()
     smpp_server: SmppServerSettings = SmppServerSettings()
     mail_server: MailServerSettings = MailServerSettings()
@@ -80,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: WebhookSettings
     delivery: DeliverySettings
     sandbox: SandboxSettings
+    verify: VerifySettings = VerifySettings()
     smpp_server: SmppServerSettings = SmppServerSettings()
     mail_server: MailServerSettings = MailServerSettings()
     routes: tuple[Route, ...] = ()
@@ -120,6 +135,7 @@ def load(
         webhooks=file.webhooks,
         delivery=file.delivery,
         sandbox=file.sandbox,
+        verify=_verify(file.verify),
         smpp_server=_smpp_server(file.smpp_server),
         mail_server=_mail_server(file.mail_server),
         routes=_named("routes", file.routes, problems),
@@ -147,6 +163,15 @@ def _address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise SettingsError(f"listen address {text!r} must be HOST:PORT, for example 127.0.0.1:8300")
     return host.strip("[]"), int(port)
+
+
+def _verify(given: VerifySettings) -> VerifySettings:
+    for problem in worth_problems(given):
+        raise SettingsError(f"verify.{problem.pointer[1:]} {problem.detail}")
+    least, most = VERIFY_KEEP_DAYS
+    if not least <= given.keep_days <= most:
+        raise SettingsError(f"verify.keep_days must be {least} to {most}")
+    return given
 
 
 def _smpp_server(given: SmppServerSettings) -> SmppServerSettings:

@@ -114,6 +114,20 @@ def test_fallback(server: Any, first: str, to: dict[str, Any], on: str, after_s:
     assert gone_on["data"] == {"from": first, "to": "sms", "reason": reason}
 
 
+def test_a_retry_tries_every_channel_again(server: Any) -> None:
+    to = {"phone": PHONE + "0002", "whatsapp": PHONE + "0002"}
+    sent = server.send(to=to, channels=["whatsapp", "sms"], text="hello", fallback={"on": ["failed"]})
+    first = server.wait_for(sent["id"], "undelivered", "failed")
+    again = server.call("POST", f"/v1/messages/{sent['id']}/retry")
+    assert again.status == 202, again.body
+    second = server.wait_for(again.json["id"], "undelivered", "failed")
+    for found in (first, second):
+        assert [attempt["channel"] for attempt in found["attempts"]] == ["whatsapp", "sms"]
+    same = ("channels", "fallback", "text", "class")
+    assert {name: second[name] for name in same} == {name: first[name] for name in same}
+    assert (second["retry_of"], first["retry_of"]) == (sent["id"], None)
+
+
 def test_a_read_message_asks_no_other_channel(server: Any) -> None:
     sent = server.send(
         to={"whatsapp": PHONE + "0006", "phone": PHONE + "0001"}, channels=["whatsapp", "sms"],

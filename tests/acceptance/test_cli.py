@@ -139,6 +139,7 @@ def test_keys_live_and_die(tidings: Run) -> None:
     (mine,) = [item for item in listed if item["id"] == key_id]
     assert mine["scopes"] == ["messages:read"]
     assert mine["key"] is None
+    assert key_id in tidings("keys", "list").stdout, "whole, on 80 columns too: it is there to be copied"
     assert tidings("keys", "revoke", key_id).returncode == 0
     refused = tidings("keys", "list", TIDINGS_API_KEY=key)
     assert (refused.returncode, "401" in refused.stderr) == (1, True)
@@ -251,3 +252,16 @@ def test_verify_prefixes(tidings: Run) -> None:
     assert (gone.returncode, "not_found" in gone.stderr) == (1, True)
     bad = tidings("verify", "allow", "49")
     assert (bad.returncode, "/prefix" in bad.stderr) == (1, True)
+
+
+def test_providers_templates(tidings: Run) -> None:
+    done = tidings("providers", "templates", "sandbox-whatsapp", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {item["name"]: item for item in json.loads(done.stdout)}
+    assert (found["order_update"]["status"], found["seasonal_offer"]["status"]) == ("APPROVED", "REJECTED")
+    table = tidings("providers", "templates", "sandbox-whatsapp").stdout
+    assert "order_update" in table
+    assert "APPROVED" in table
+    other = tidings("providers", "templates", "sandbox")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "lists no templates" in other.stderr

@@ -8,12 +8,15 @@ import msgspec
 import pytest
 
 from store_world import MINUTE, NOW, PROJECT, World
+from tidings.delivery.control import Control
 from tidings.delivery.fallback import Fallback
 from tidings.domain.message import Chain, Personal, Step
+from tidings.domain.request import Recipient, SendRequest, check
 from tidings.kit.ids import new_id
 from tidings.store import chain as chains
 from tidings.store.accounts import NewSuppression
 from tidings.store.contract import Begin, NewMessage
+from tidings.store.sealed import encode_personal
 
 PUSH, PHONE, MAIL = "token-1", "+4917000001", "ada@example.com"
 
@@ -83,6 +86,46 @@ async def test_the_last_channel_ends_the_message(world: World) -> None:
     assert (await state(world, message))[2] == "failed"
     assert await world.waiting() == 0
     assert (await world.log(message))[-3:] == ["message.fallback", "message.fallback", "message.failed"]
+
+
+async def again(world: World, *, skip: tuple[str, ...] = ()) -> SendRequest:
+    """What a retry asks for, once the message has ended on the last channel."""
+    message = chained(world, "failed", after_s=7)
+    await world.accept(message)
+    for n in range(3 - len(skip)):
+        attempt = await begun(world, message, NOW + n)
+        await world.settle(attempt, "refused", at_ms=NOW + n, error='{"code":"refused"}')
+        await turn(world, NOW + n, missing=skip)
+    assert (await state(world, message))[2] == "failed"
+    nobody: Any = None
+    request, mode = await Control(world.store, world.ring, nobody, nobody, lambda: NOW).retry_request(
+        PROJECT, message.id
+    )
+    assert mode == "live"
+    return request
+
+
+@pytest.mark.parametrize("skip", [(), ("sms",)])
+async def test_a_retry_begins_with_the_first_channel(world: World, skip: tuple[str, ...]) -> None:
+    request = await again(world, skip=skip)
+    assert request.channels == ["push", "sms", "email"]
+    assert request.to == Recipient(push=[PUSH], phone=PHONE, email=MAIL)
+    assert request.content == {"push": {"title": "hi"}, "email": {"subject": "hi"}}
+    assert (request.sender, request.text) == ({"sms": "Shop"}, "hello")
+    assert request.fallback is not None
+    assert (request.fallback.after_s, request.fallback.on) == (7, ["failed"])
+    assert check(request, NOW) == []
+
+
+async def test_without_what_was_kept_a_retry_would_begin_with_the_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(personal: Personal) -> bytes:
+        return encode_personal(msgspec.structs.replace(personal, past=()))
+
+    monkeypatch.setattr("tidings.delivery.fallback.encode_personal", forgetful)
+    request = await again(world)
+    assert (request.channel, request.channels, request.to) == ("email", None, MAIL)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from store_world import DAY, NOW, PROJECT, World
+from store_world import DAY, NOW, PROJECT, World, execute
+from tidings.domain.errors import StoreError
 from tidings.domain.message import Personal
 from tidings.kit import limits
 from tidings.kit.ids import new_id
@@ -151,8 +152,8 @@ async def test_time_ends_it(world: World) -> None:
     late, swept, open_ = [await started(world, f"+49170{n}") for n in range(3)]
     assert await check(world, late, "right", NOW + VALID) == Done("expired")
     assert await check(world, open_, "right", NOW + VALID - 1) == Done("approved")
-    assert await world.store.verifications.overdue(NOW + VALID - 1, NOW, 9) == (0, 0)
-    assert await world.store.verifications.overdue(NOW + VALID, NOW, 9) == (1, 0)
+    assert await world.store.verifications.overdue(NOW + VALID - 1, NOW, NOW, 9) == (0, 0, 0)
+    assert await world.store.verifications.overdue(NOW + VALID, NOW, NOW, 9) == (1, 0, 0)
     assert await world.store.verifications.expire(NOW + VALID, [new_id("evt") for _ in range(5)]) == 1
     assert await world.store.verifications.expire(NOW + VALID, [new_id("evt") for _ in range(5)]) == 0
     assert [(await status(world, item))[0] for item in (late, swept, open_)] == ["expired", "expired", "approved"]
@@ -289,8 +290,35 @@ async def test_old_marks_are_forgotten(world: World) -> None:
     for n in range(5):
         await started(world, f"+49170{n}", created_ms=NOW + n)
     store = world.store.verifications
-    assert await store.overdue(0, NOW + 3, 9) == (0, 3)
+    assert await store.overdue(0, NOW + 3, NOW, 9) == (0, 3, 0)
     assert [await store.forget_marks(NOW + 3, 2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_what_ended_long_ago_is_removed(world: World) -> None:
+    items = [await started(world, f"+49170{n}", created_ms=NOW - n) for n in range(5)]
+    open_ = await started(world, "+491709")
+    for n, item in enumerate(items):
+        await world.store.verifications.cancel(act(item, at_ms=NOW + n * SECOND))
+    store, before_ms = world.store.verifications, NOW + 3 * SECOND
+    assert [await store.overdue(0, 0, before_ms, limit) for limit in (9, 2)] == [(0, 0, 3), (0, 0, 2)]
+    assert [await store.forget(before_ms, 2) for _ in range(3)] == [2, 1, 0], "in batches"
+    left = await store.page(world.ring, VerificationFilter(project=PROJECT, mode="live", limit=9))
+    assert {one.id for one in left} == {items[3].id, items[4].id, open_.id}
+    assert all(one.personal.to for one in left), "those that stay keep their sealed rows"
+    assert await store.overdue(0, 0, NOW + 400 * DAY, 9) == (0, 0, 2), "what has not ended is never old"
+    await started(world, "+491700", created_ms=NOW + DAY)  # marks of what is gone are in nobody's way
+
+
+async def test_its_address_goes_with_it(world: World) -> None:
+    """A sealed row that was left would be in the way of another one of the same owner."""
+    kept, gone = await started(world, marks=()), await started(world, "+491701", marks=())
+    for item in (kept, gone):
+        await world.store.verifications.cancel(act(item))
+    await execute(world.store, f"delete from verifications where id = '{kept.id}'")
+    with pytest.raises(StoreError):
+        await world.store.verifications.start(verification(world, id=kept.id, marks=()))
+    assert await world.store.verifications.forget(NOW + DAY, 9) == 1
+    assert (await world.store.verifications.start(verification(world, id=gone.id, marks=()))).kind == "new"
 
 
 async def test_lists(world: World) -> None:

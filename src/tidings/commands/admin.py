@@ -93,6 +93,14 @@ def providers_resume(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
         print(f"{name} is {session.providers.resume(name).status}")
 
 
+@providers.command("templates")
+def providers_templates(name: str, url: Url = DEFAULT_URL, key: Key = "", as_json: AsJson = False) -> None:
+    """List the templates that its carrier has now, and how far their approval is."""
+    with client(url, key) as session:
+        found = list(session.providers.templates(name))
+    _table(as_json, found, ("name", "language", "status", "category", "places"))
+
+
 @providers.command("remove")
 def providers_remove(name: str, url: Url = DEFAULT_URL, key: Key = "") -> None:
     """Drain and remove it."""
@@ -105,7 +113,9 @@ def _table(as_json: bool, found: list[Any], columns: tuple[str, ...]) -> None:
     if as_json:
         show_json(found)
         return
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for n, column in enumerate(columns):
+        table.add_column(column, no_wrap=n == 0)  # an id or a name is there to be copied: other columns give way
     for item in found:
         table.add_row(*(_cell(getattr(item, column, None)) for column in columns))
     console.print(table)

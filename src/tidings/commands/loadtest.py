@@ -5,11 +5,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import typer
 
-from tidings.commands.session import DEFAULT_URL, Failure, Key, Url, console
+from tidings.commands.loadtest_options import Options, with_options
+from tidings.commands.session import Failure, console
 
 if TYPE_CHECKING:
     from tidings.domain.message import Lane
@@ -19,112 +20,65 @@ if TYPE_CHECKING:
     from tidings.loadtest.run import Callbacks, LoadTest
     from tidings.loadtest.stage import Carrier
 
-_LIMIT = "Exit 1 above it; -1: do not ask."
 
-
-def loadtest(
-    rate: Annotated[float, typer.Option("--rate", help="Messages a second.")] = 50,
-    duration_s: Annotated[float, typer.Option("--duration", help="Seconds of sending.")] = 30,
-    arrivals: Annotated[str, typer.Option("--arrivals", help="constant, or poisson as real traffic.")] = "constant",
-    lanes: Annotated[str, typer.Option("--lanes", help="Shares of the lanes.")] = "otp=5,transactional=15,marketing=80",
-    to_range: Annotated[
-        str,
-        typer.Option("--to-range", help="FIRST-LAST, written to in turn; as it is, no telephone has these numbers."),
-    ] = "+15005551000-+15005559999",
-    text: Annotated[str, typer.Option("--text", help="Text behind the mark that names each message.")] = (
-        "is your load test message"
-    ),
-    batch: Annotated[
-        int, typer.Option("--batch", help="Messages of one request; above 1 over /v1/messages/batch.")
-    ] = 1,
-    connections: Annotated[int, typer.Option("--connections", help="Keep-alive connections at most.")] = 64,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds that an answer may take.")] = 30,
-    wait_s: Annotated[
-        float, typer.Option("--wait", help="Lost is what has no end when nothing moved for so long.")
-    ] = 30,
-    valid_for: Annotated[str, typer.Option("--valid-for", help="Seconds by lane: otp=60.")] = "",
-    sla_ms: Annotated[str, typer.Option("--sla-ms", help="Request to submit by lane, else late: otp=1000.")] = "",
-    sandbox: Annotated[
-        bool | None,
-        typer.Option(
-            "--sandbox/--no-sandbox",
-            help="Bring a carrier along (the default with a live key), or use the server's.",
-        ),
-    ] = None,
-    carrier_rate: Annotated[float, typer.Option("--carrier-rate", help="rate_per_s of that carrier; 0: none.")] = 0,
-    carrier_window: Annotated[int, typer.Option("--carrier-window", help="Its window.")] = 50,
-    carrier_binds: Annotated[int, typer.Option("--carrier-binds", help="Binds to it.")] = 1,
-    receipts: Annotated[
-        str, typer.Option("--receipts", help="What it reports: delivered=97,undelivered=2,none=1.")
-    ] = "delivered=100",
-    receipt_delay_s: Annotated[float, typer.Option("--receipt-delay", help="Seconds, ± half of it.")] = 0.2,
-    callbacks: Annotated[
-        str, typer.Option("--callbacks", help="webhook, stream, or auto: webhook if allowed.")
-    ] = "auto",
-    listen_host: Annotated[
-        str, typer.Option("--listen-host", help="Address of this machine that the server can reach.")
-    ] = "127.0.0.1",
-    seed: Annotated[int, typer.Option("--seed", help="Of arrivals and receipts.")] = 1,
-    max_p99_ms: Annotated[float | None, typer.Option("--max-p99-ms", help="Request to 202.")] = None,
-    max_submit_p99_ms: Annotated[float | None, typer.Option("--max-submit-p99-ms", help="Request to submit.")] = None,
-    max_callback_p99_ms: Annotated[
-        float | None, typer.Option("--max-callback-p99-ms", help="Receipt to callback.")
-    ] = None,
-    max_lost: Annotated[int, typer.Option("--max-lost", help=_LIMIT)] = 0,
-    max_duplicated: Annotated[int, typer.Option("--max-duplicated", help=_LIMIT)] = 0,
-    max_late: Annotated[int, typer.Option("--max-late", help=_LIMIT)] = 0,
-    max_over_rate: Annotated[int, typer.Option("--max-over-rate", help=_LIMIT)] = 0,
-    max_refused: Annotated[int, typer.Option("--max-refused", help=f"Refused or unanswered. {_LIMIT}")] = 0,
-    max_failed: Annotated[int, typer.Option("--max-failed", help=f"Bad ends that no receipt asked for. {_LIMIT}")] = 0,
-    max_lag_ms: Annotated[
-        float, typer.Option("--max-generator-lag-ms", help="Our own lateness, p99; else exit 3.")
-    ] = 25,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the JSON report here.")] = None,
-    html_file: Annotated[Path | None, typer.Option("--html", help="Write the HTML report here.")] = None,
-    url: Url = DEFAULT_URL,
-    key: Key = "",
-) -> None:
+@with_options
+def loadtest(options: Options) -> None:
     """Load a server, and account for every message. Exit 0: all held, 1: missed, 2: bad options, 3: we lagged, 130: stopped."""
-    from tidings.loadtest import plan as plans
     from tidings.loadtest.result import to_json
 
-    own = _own_carrier(sandbox, key)
+    own = _own_carrier(options.sandbox, options.key)
+    plan, far_side = _plan(options)
+    result = _run(plan, options, far_side if own else None)
+    _write(options.json_file, to_json(result))
+    if options.html_file is not None:
+        from tidings.loadtest.page import page
+
+        _write(options.html_file, page(result).encode())
+    _tell(result)
+    raise typer.Exit(result.exit_code)
+
+
+def _plan(options: Options) -> "tuple[Plan, Callable[[Recorder], Carrier]]":
+    """What is to be sent, and who would play the carrier."""
+    from tidings.loadtest import plan as plans
+
+    arrivals = cast(Any, _choice("--arrivals", options.arrivals, "constant", "poisson"))
     try:
         plan = plans.check(
             plans.Plan(
-                rate_per_s=rate, duration_s=duration_s, arrivals=cast(Any, _choice("--arrivals", arrivals, "constant", "poisson")),
-                seed=seed, lanes=plans.read_lanes(lanes), recipients=plans.read_range(to_range), text=text, batch=batch,
-                connections=connections, timeout_s=timeout_s, wait_s=wait_s + 1.5 * receipt_delay_s, most_lag_ms=max_lag_ms,
-                valid_for_s={lane: int(value) for lane, value in _by_lane("--valid-for", valid_for).items()},
-                sla_ms=_by_lane("--sla-ms", sla_ms),
+                rate_per_s=options.rate, duration_s=options.duration_s, arrivals=arrivals, seed=options.seed,
+                lanes=plans.read_lanes(options.lanes), recipients=plans.read_range(options.to_range), text=options.text,
+                batch=options.batch, connections=options.connections, timeout_s=options.timeout_s,
+                wait_s=options.wait_s + 1.5 * options.receipt_delay_s, most_lag_ms=options.max_lag_ms,
+                valid_for_s={lane: int(value) for lane, value in _by_lane("--valid-for", options.valid_for).items()},
+                sla_ms=_by_lane("--sla-ms", options.sla_ms),
             )
         )  # fmt: skip
-        mix = plans.read_receipts(receipts)
+        mix = plans.read_receipts(options.receipts)
     except plans.PlanError as error:
         _bad(str(error))
-    limits = plans.Limits(
-        max_p99_ms=max_p99_ms, max_submit_p99_ms=max_submit_p99_ms, max_callback_p99_ms=max_callback_p99_ms,
-        max_lost=_asked(max_lost), max_duplicated=_asked(max_duplicated), max_late=_asked(max_late),
-        max_over_rate=_asked(max_over_rate), max_refused=_asked(max_refused), max_failed=_asked(max_failed),
-    )  # fmt: skip
 
     def far_side(recorder: "Recorder") -> "Carrier":
         from tidings.commands.loadtest_carrier import LoadCarrier
 
         return LoadCarrier(
-            recorder, mix=mix, receipt_delay_s=receipt_delay_s, rate_per_s=carrier_rate, window=carrier_window,
-            binds=carrier_binds, host=listen_host, seed=seed,
+            recorder, mix=mix, receipt_delay_s=options.receipt_delay_s, rate_per_s=options.carrier_rate,
+            window=options.carrier_window, binds=options.carrier_binds, host=options.listen_host, seed=options.seed,
         )  # fmt: skip
 
-    told = cast("Callbacks", _choice("--callbacks", callbacks, "auto", "webhook", "stream"))
-    result = _run(plan, limits, url, key, far_side if own else None, told, listen_host)
-    _write(json_file, to_json(result))
-    if html_file is not None:
-        from tidings.loadtest.page import page
+    return plan, far_side
 
-        _write(html_file, page(result).encode())
-    _tell(result)
-    raise typer.Exit(result.exit_code)
+
+def _limits(options: Options) -> "Limits":
+    from tidings.loadtest.plan import Limits
+
+    return Limits(
+        max_p99_ms=options.max_p99_ms, max_submit_p99_ms=options.max_submit_p99_ms,
+        max_callback_p99_ms=options.max_callback_p99_ms, max_lost=_asked(options.max_lost),
+        max_duplicated=_asked(options.max_duplicated), max_late=_asked(options.max_late),
+        max_over_rate=_asked(options.max_over_rate), max_refused=_asked(options.max_refused),
+        max_failed=_asked(options.max_failed),
+    )  # fmt: skip
 
 
 def _by_lane(option: str, text: str) -> "dict[Lane, float]":
@@ -143,10 +97,7 @@ def _own_carrier(sandbox: bool | None, key: str) -> bool:
     return not test if sandbox is None else sandbox
 
 
-def _run(
-    plan: "Plan", limits: "Limits", url: str, key: str, far_side: "Callable[[Recorder], Carrier] | None",
-    callbacks: "Callbacks", listen_host: str,
-) -> "Result":  # fmt: skip
+def _run(plan: "Plan", options: Options, far_side: "Callable[[Recorder], Carrier] | None") -> "Result":
     import uvloop
 
     from tidings.loadtest.progress import Progress
@@ -154,12 +105,14 @@ def _run(
     from tidings.loadtest.stage import StageError
     from tidings_client import TidingsError
 
-    progress = Progress(sys.stderr)
+    callbacks = cast("Callbacks", _choice("--callbacks", options.callbacks, "auto", "webhook", "stream"))
+    limits, progress = _limits(options), Progress(sys.stderr)
 
     async def whole() -> "Result":
         test = LoadTest(
-            plan, limits, url, key, far_side=far_side, callbacks=callbacks, listen_host=listen_host, show=progress.show
-        )
+            plan, limits, options.url, options.key, far_side=far_side, callbacks=callbacks,
+            listen_host=options.listen_host, show=progress.show,
+        )  # fmt: skip
         _obey(test)
         return await test.run()
 
@@ -168,7 +121,7 @@ def _run(
     except ValueError as error:
         _bad(str(error))
     except (StageError, TidingsError, OSError) as error:
-        raise Failure(f"the load test could not begin at {url}: {error}") from error
+        raise Failure(f"the load test could not begin at {options.url}: {error}") from error
     finally:
         progress.end()
 

@@ -15,7 +15,7 @@ from tidings.domain.address import address_key
 from tidings.domain.channel import CHANNELS
 from tidings.domain.content import Content
 from tidings.domain.errors import Conflict, InvalidRequest, NotFound
-from tidings.domain.message import Message, MessageError, Mode, Step
+from tidings.domain.message import Fallback, Message, MessageError, Mode, Step, tried_now
 from tidings.domain.request import Recipient, SendRequest
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
@@ -57,29 +57,13 @@ class Control:
         status = found.message.status
         if status not in ENDS or status == "delivered":
             raise Conflict(f"only a message that ended without delivery can be retried; this one is {status}")
-        personal = found.message.personal
-        if not personal.to:
-            raise Conflict("the recipient's data was erased; the message cannot be sent again", code="erased")
         sent = found.message
+        if not sent.personal.to:
+            raise Conflict("the recipient's data was erased; the message cannot be sent again", code="erased")
         if sent.reference is not None and is_id(sent.reference, "ver"):
             detail = f"the message has a one-time code; POST /v1/verifications/{sent.reference}/resend sends it again"
             raise Conflict(detail, code="verification")
-        request = SendRequest(
-            to=Recipient(push=list(personal.each)) if personal.each else personal.to,
-            channel=sent.channel,
-            sender=personal.sender,
-            text=personal.text,
-            content=personal.content,
-            data=personal.data,
-            locale=found.message.locale,
-            lane=found.message.lane,
-            sequence=found.message.sequence,
-            on_unknown=found.message.on_unknown,
-            reference=found.message.reference,
-            tags=list(found.message.tags),
-            metadata=personal.metadata,
-        )
-        return request, found.message.mode
+        return _again(sent), sent.mode
 
     async def preview(self, project: str, mode: Mode, request: SendRequest) -> dict[str, Any]:
         """What would leave now: content, encoding, parts, decision and route. Sends nothing, stores nothing.
@@ -155,6 +139,36 @@ def _on(message: Message, step: Step) -> Message:
         message.personal, to=step.to, each=step.each, sender=step.sender, content=step.content, steps=()
     )
     return msgspec.structs.replace(message, channel=step.channel, personal=personal)
+
+
+def _again(sent: Message) -> SendRequest:
+    """What was asked for, without the times: a message of several channels begins with its first one again."""
+    personal = sent.personal
+    request = SendRequest(
+        to=personal.to, channel=sent.channel, sender=personal.sender, text=personal.text, content=personal.content,
+        data=personal.data, locale=sent.locale, lane=sent.lane, sequence=sent.sequence, on_unknown=sent.on_unknown,
+        reference=sent.reference, tags=list(sent.tags), metadata=personal.metadata,
+    )  # fmt: skip
+    steps = (*personal.past, tried_now(sent), *personal.steps)
+    if sent.chain is None or len(steps) == 1:
+        return msgspec.structs.replace(request, to=_recipient(steps)) if personal.each else request
+    return msgspec.structs.replace(
+        request,
+        to=_recipient(steps),
+        channel=None,
+        channels=[step.channel for step in steps],
+        sender={step.channel: step.sender for step in steps if step.sender is not None} or None,
+        content={step.channel: step.content for step in steps if step.content is not None} or None,
+        fallback=msgspec.convert({"after_s": sent.chain.after_s, "on": list(sent.chain.on)}, Fallback),
+    )
+
+
+def _recipient(steps: tuple[Step, ...]) -> Recipient:
+    found: dict[str, Any] = {}
+    for step in steps:
+        rules = CHANNELS[step.channel]
+        found[rules.fields[0]] = list(step.each or (step.to,)) if rules.several > 1 else step.to
+    return Recipient(**found)
 
 
 def _route_view(choice: Choice) -> dict[str, Any]:

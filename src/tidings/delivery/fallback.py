@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from tidings.domain.address import address_key
-from tidings.domain.message import Chain, Message, MessageError, Mode
+from tidings.domain.message import Chain, Message, MessageError, Mode, tried_now
 from tidings.domain.status import ENDS
 from tidings.domain.view import StoredMessage
 from tidings.kit.clock import Clock
@@ -98,10 +98,11 @@ class Fallback:
     def _advance(self, item: Pending, chain: Chain, n: int, provider: str, now_ms: int) -> Advance:
         message = item.stored.message
         personal = message.personal
-        step = personal.steps[n - len(chain.channels)]  # those to come are the last ones
+        at = len(personal.steps) - (len(chain.channels) - n)  # those to come are the last ones
+        step = personal.steps[at]
         left = msgspec.structs.replace(
             personal, to=step.to, each=step.each, sender=step.sender, content=step.content,
-            steps=personal.steps[len(personal.steps) - (len(chain.channels) - n - 1) :],
+            steps=personal.steps[at + 1 :], past=(*personal.past, tried_now(message), *personal.steps[:at]),
         )  # fmt: skip
         why = {"from": message.channel, "to": step.channel, "reason": reason(item)}
         skipped = list(chain.channels[chain.step + 1 : n])

@@ -46,7 +46,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A channel that is still to be tried: the person's address on it, and what is said there."""
+    """One channel of several: the person's address on it, and what is said there."""
 
     channel: str
     to: str
@@ -66,6 +66,7 @@ class Personal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     each: tuple[str, ...] = ()  # a push message for several devices: their tokens, `to` is the first
     steps: tuple[Step, ...] = ()  # the channels that follow
+    past: tuple[Step, ...] = ()  # those before, for who wants the whole message sent again
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,3 +90,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     retry_of: str | None = None
     chain: Chain | None = None  # None: one channel
+
+
+def tried_now(message: Message) -> Step:
+    """The channel that the message is on."""
+    personal = message.personal
+    return Step(
+        channel=message.channel, to=personal.to, each=personal.each, sender=personal.sender, content=personal.content
+    )  # fmt: skip

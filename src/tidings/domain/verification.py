@@ -4,9 +4,19 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from tidings.domain.errors import FieldError
 from tidings.domain.message import Mode, Personal
 from tidings.kit.clock import rfc3339
-from tidings.kit.limits import VERIFY_RESEND_S, VERIFY_SENDS
+from tidings.kit.limits import (
+    VERIFY_ATTEMPTS_DEFAULT,
+    VERIFY_ATTEMPTS_MAX,
+    VERIFY_DIGITS,
+    VERIFY_DIGITS_DEFAULT,
+    VERIFY_RESEND_S,
+    VERIFY_SENDS,
+    VERIFY_VALID_DEFAULT_S,
+    VERIFY_VALID_S,
+)
 
 #: `pending`, then one end. `max_attempts`: too many wrong codes.
 VerificationStatus = Literal["pending", "approved", "max_attempts", "expired", "canceled"]
@@ -20,6 +30,27 @@ EVENT_OF: Final[dict[str, str]] = {
     "canceled": "verification.canceled",
 }
 STATUS_OF: Final = {kind: status for status, kind in EVENT_OF.items()}
+
+
+class Worth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a code is worth: its digits, how long it counts, and how many wrong ones end it."""
+
+    code_length: int = VERIFY_DIGITS_DEFAULT
+    valid_for_s: int = VERIFY_VALID_DEFAULT_S
+    max_attempts: int = VERIFY_ATTEMPTS_DEFAULT
+
+
+def worth_problems(worth: Worth) -> list[FieldError]:
+    """Numbers that no code may have, wherever they come from."""
+    return [
+        FieldError(pointer=f"/{name}", code="range", detail=f"must be {least} to {most}")
+        for name, value, (least, most) in (
+            ("code_length", worth.code_length, VERIFY_DIGITS),
+            ("valid_for_s", worth.valid_for_s, VERIFY_VALID_S),
+            ("max_attempts", worth.max_attempts, (1, VERIFY_ATTEMPTS_MAX)),
+        )
+        if not least <= value <= most
+    ]
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):

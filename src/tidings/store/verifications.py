@@ -39,13 +39,20 @@ class Verifications(Aggregate):
         """Ends as many whose time is over as there are ids of events; how many it was."""
         return (await self._engine.write(self._sql.expire, [(now_ms, events)]))[0]
 
-    async def overdue(self, now_ms: int, before_ms: int, limit: int) -> tuple[int, int]:
-        """How many are past their time, and how many marks are older than `before_ms`; both up to a limit."""
-        return await self._engine.read(lambda c: self._sql.overdue(c, now_ms, before_ms, limit))
+    async def overdue(self, now_ms: int, before_ms: int, ended_ms: int, limit: int) -> tuple[int, int, int]:
+        """How many are past their time, how many marks are older than `before_ms`, how many ended before `ended_ms`.
+
+        Each up to a limit.
+        """
+        return await self._engine.read(lambda c: self._sql.overdue(c, now_ms, before_ms, ended_ms, limit))
 
     async def forget_marks(self, before_ms: int, limit: int) -> int:
         """Removes marks that no window reaches any more; how many it was."""
         return (await self._engine.write(self._sql.forget_marks, [(before_ms, limit)]))[0]
+
+    async def forget(self, ended_ms: int, limit: int) -> int:
+        """Removes those that ended before `ended_ms`, with their sealed rows, the oldest first; how many it was."""
+        return (await self._engine.write(self._sql.forget, [(ended_ms, limit)]))[0]
 
     async def get(self, ring: KeyRing, project: str, mode: str, id: str) -> Verification | None:
         """One verification."""

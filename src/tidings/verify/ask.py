@@ -14,6 +14,7 @@ from tidings.domain.errors import FieldError
 from tidings.domain.message import Fallback
 from tidings.domain.phone import one_person, written
 from tidings.domain.request import Recipient, SendRequest
+from tidings.domain.verification import Worth, worth_problems
 from tidings.kit import limits
 from tidings.policy.velocity import Mark
 from tidings.templates.render import TemplateError, parse, render
@@ -37,6 +38,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     `text` is Liquid over `code` (required), `brand` and `minutes`; without it the words are built in, by `locale`.
     `app_hash`: of the Android app that reads the code itself. `domain`: of the web site that browsers fill it in for.
     `ip`: of the person at the other end of the customer's own form, to be counted by.
+    `code_length`, `valid_for_s`, `max_attempts`: null for what the server is set to.
     """
 
     to: str | Recipient
@@ -49,9 +51,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     text: str | None = None
     template: str | None = None
     whatsapp_template: str | None = None
-    code_length: int = limits.VERIFY_DIGITS_DEFAULT
-    valid_for_s: int = limits.VERIFY_VALID_DEFAULT_S
-    max_attempts: int = limits.VERIFY_ATTEMPTS_DEFAULT
+    code_length: int | None = None
+    valid_for_s: int | None = None
+    max_attempts: int | None = None
     app_hash: str | None = None
     domain: str | None = None
     ip: str | None = None
@@ -81,7 +83,13 @@ def channels_of(ask: Ask) -> tuple[str, ...]:
     return sending.channels_of(SendRequest(to=ask.to, channel=ask.channel, channels=ask.channels))
 
 
-def terms_of(ask: Ask, salt: str) -> Terms:
+def worth_of(ask: Ask, default: Worth) -> Worth:
+    """As asked for, else as the server is set."""
+    given = {name: getattr(ask, name) for name in Worth.__struct_fields__}
+    return msgspec.structs.replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+def terms_of(ask: Ask, salt: str, worth: Worth) -> Terms:
     """What is kept of it."""
     # who reads a code that failed to come waits at a form: the next channel is tried soon, and without being asked to
     fallback = ask.fallback or Fallback(after_s=limits.VERIFY_FALLBACK_S, on=["failed", "not_delivered"])
@@ -89,7 +97,7 @@ def terms_of(ask: Ask, salt: str) -> Terms:
     return Terms(
         to=to, salt=salt, channels=list(channels_of(ask)), after_s=fallback.after_s, on=list(fallback.on),
         sender=ask.sender, locale=ask.locale, brand=ask.brand, text=ask.text, whatsapp_template=ask.whatsapp_template,
-        app_hash=ask.app_hash, domain=ask.domain, minutes=max(1, ask.valid_for_s // 60),
+        app_hash=ask.app_hash, domain=ask.domain, minutes=max(1, worth.valid_for_s // 60),
     )  # fmt: skip
 
 
@@ -140,14 +148,15 @@ def _content(terms: Terms, channel: str) -> dict[str, Any] | None:
     return None
 
 
-def check(ask: Ask, now_ms: int) -> list[FieldError]:
+def check(ask: Ask, now_ms: int, default: Worth) -> list[FieldError]:
     """Every bad field; empty if it can begin."""
-    found = [*_check_channels(ask), *_check_numbers(ask), *_check_words(ask), *_check_telephone(ask)]
+    worth = worth_of(ask, default)
+    found = [*_check_channels(ask), *worth_problems(worth), *_check_words(ask), *_check_telephone(ask, worth)]
     bad = {error.pointer for error in found}
     if any(pointer.startswith("/channel") for pointer in bad):
         return found  # there is no message to be looked at
     spared = msgspec.structs.replace(ask, text=None) if "/text" in bad else ask
-    made = message_of(terms_of(spared, ""), _TRIAL, 60, ask.reference)
+    made = message_of(terms_of(spared, "", worth), _TRIAL, 60, ask.reference)
     known = {(error.pointer, error.code) for error in found}
     return found + [error for error in sending.check(made, now_ms) if (error.pointer, error.code) not in known]
 
@@ -167,18 +176,6 @@ def _check_channels(ask: Ask) -> list[FieldError]:
     if not found and not set(channels_of(ask)) <= set(CHANNELS):
         found.append(_bad("/channel", "required", f"give the channel: {', '.join(CHANNELS)}"))
     return found
-
-
-def _check_numbers(ask: Ask) -> list[FieldError]:
-    return [
-        _bad(f"/{name}", "range", f"must be {least} to {most}")
-        for name, value, (least, most) in (
-            ("code_length", ask.code_length, limits.VERIFY_DIGITS),
-            ("valid_for_s", ask.valid_for_s, limits.VERIFY_VALID_S),
-            ("max_attempts", ask.max_attempts, (1, limits.VERIFY_ATTEMPTS_MAX)),
-        )
-        if not least <= value <= most
-    ]
 
 
 def _check_words(ask: Ask) -> list[FieldError]:
@@ -213,7 +210,7 @@ def _check_text(text: str) -> list[FieldError]:
     return []
 
 
-def _check_telephone(ask: Ask) -> list[FieldError]:
+def _check_telephone(ask: Ask, worth: Worth) -> list[FieldError]:
     found: list[FieldError] = []
     if ask.app_hash is not None and not _APP_HASH.fullmatch(ask.app_hash):
         found.append(_bad("/app_hash", "format", "must be the 11 characters that the SMS Retriever gives your app"))
@@ -224,13 +221,13 @@ def _check_telephone(ask: Ask) -> list[FieldError]:
     if ask.ip is not None and _address(ask.ip) is None:
         found.append(_bad("/ip", "format", "must be an IP address, for example 203.0.113.7"))
     if ask.app_hash is not None and not found:
-        found += _check_length(ask)
+        found += _check_length(ask, worth.code_length)
     return found
 
 
-def _check_length(ask: Ask) -> list[FieldError]:
+def _check_length(ask: Ask, digits: int) -> list[FieldError]:
     """Whether Android would look at the message."""
-    data = {"code": _TRIAL[: ask.code_length], "brand": ask.brand, "minutes": 60}
+    data = {"code": _TRIAL[:digits], "brand": ask.brand, "minutes": 60}
     try:
         said = render(for_telephone(text_of(ask.text, ask.locale), ask.app_hash, None), data)
     except TemplateError:

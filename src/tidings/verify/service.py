@@ -26,7 +26,7 @@ from tidings.domain.errors import (
 )
 from tidings.domain.message import Mode, Personal
 from tidings.domain.status import ENDS
-from tidings.domain.verification import Verification
+from tidings.domain.verification import Verification, Worth
 from tidings.kit import limits
 from tidings.kit.clock import Clock
 from tidings.kit.ids import new_id
@@ -66,7 +66,11 @@ class Caller(msgspec.Struct, frozen=True):
 class VerifyService:
     """All raise StoreError; what names a verification raises NotFound."""
 
-    def __init__(self, store: Store, ring: KeyRing, acceptor: Accepting, bus: Bus, now: Clock) -> None:
+    def __init__(
+        self, store: Store, ring: KeyRing, acceptor: Accepting, bus: Bus, now: Clock, worth: Worth
+    ) -> None:  # fmt: skip
+        """`worth`: of codes whose request does not say."""
+        self.worth = worth
         self._store, self._ring, self._acceptor, self._bus, self._now = store, ring, acceptor, bus, now
         self._kept = store.verifications
 
@@ -96,15 +100,16 @@ class VerifyService:
 
     def _new(self, caller: Caller, ask: Ask, id: str, claim: Claim | None) -> tuple[NewVerification, Personal]:
         now_ms, salt = self._now(), new_salt()
-        terms = asking.terms_of(ask, salt)
+        worth = asking.worth_of(ask, self.worth)
+        terms = asking.terms_of(ask, salt, worth)
         to = asking.addresses_of(ask)[0][1]
         personal = Personal(to=to, data=msgspec.to_builtins(terms))
-        code = code_of(self._ring, id, salt, ask.code_length)
+        code = code_of(self._ring, id, salt, worth.code_length)
         item = NewVerification(
             project=caller.project, id=id, mode=caller.mode, channel=terms.channels[0],
             channels=msgspec.json.encode(terms.channels).decode(), country=asking.country_of(ask), locale=ask.locale,
-            reference=ask.reference, code_hash=code_hash(self._ring, id, code), code_length=ask.code_length,
-            max_attempts=ask.max_attempts, created_ms=now_ms, expires_ms=now_ms + ask.valid_for_s * 1000,
+            reference=ask.reference, code_hash=code_hash(self._ring, id, code), code_length=worth.code_length,
+            max_attempts=worth.max_attempts, created_ms=now_ms, expires_ms=now_ms + worth.valid_for_s * 1000,
             key_id=self._ring.current, to_hash=address_key(self._ring, to),
             sealed=self._ring.seal(encode_personal(personal), id), event=new_id("evt"),
             marks=asking.marks_of(ask, partial(address_key, self._ring)), prefixes=asking.prefixes_of(ask), claim=claim,

@@ -80,10 +80,11 @@ NOT_REPEATED = [
     lambda c: c.webhooks.rotate_secret("whk_1"),
     lambda c: c.webhooks.replay("whk_1", "2026-01-01T00:00:00Z"),
     lambda c: c.webhooks.replay_delivery("whd_1"),
+    lambda c: c.providers.upload("p", b"GIF", "image/gif"),
 ]
 
 
-@pytest.mark.parametrize("act", NOT_REPEATED, ids=["rotate", "replay", "replay_delivery"])
+@pytest.mark.parametrize("act", NOT_REPEATED, ids=["rotate", "replay", "replay_delivery", "upload"])
 async def test_what_the_server_would_do_twice_is_not_repeated(client: Any, script: Any, act: Any) -> None:
     for step, error in ((("drop"), ConnectionFailed), ((500, {"code": "internal"}), ServerError)):
         script.steps, script.seen = [step, ENDPOINT], []
@@ -184,6 +185,8 @@ PATHS = [
     (lambda c: c.webhooks.update("w", status="disabled"), "PATCH", "/v1/webhooks/w"),
     (lambda c: c.webhooks.rotate_secret("w"), "POST", "/v1/webhooks/w/rotate"),
     (lambda c: c.providers.pause("p#"), "POST", "/v1/providers/p%23/pause"),
+    (lambda c: c.providers.upload("p#", b"", "image/png"), "POST", "/v1/providers/p%23/media"),
+    (lambda c: c.mark_read("i/1"), "POST", "/v1/inbound/i%2F1/read"),
     (lambda c: c.keys.create(name="k", scopes=["*"]), "POST", "/v1/keys"),
     (lambda c: c.projects.create(name="p"), "POST", "/v1/projects"),
     (lambda c: c.health(), "GET", "/readyz"),
@@ -202,6 +205,7 @@ LISTS = [
     (lambda c: c.messages.events("m/1"), "/v1/messages/m%2F1/events"),
     (lambda c: c.webhooks.deliveries("w/1"), "/v1/webhooks/w%2F1/deliveries"),
     (lambda c: c.receipts.unmatched(), "/v1/receipts"),
+    (lambda c: c.providers.templates("p/1"), "/v1/providers/p%2F1/templates"),
     (lambda c: c.projects.list(), "/v1/projects"),
 ]
 

@@ -10,12 +10,25 @@ from litestar.handlers import HTTPRouteHandler
 
 from tidings.http import health
 from tidings.http.route import Spec, spec_of
-from tidings.http.v1 import events, inbound, keys, messages, providers, receipts, suppressions, verifications, webhooks
+from tidings.http.v1 import (
+    errands,
+    events,
+    inbound,
+    keys,
+    messages,
+    providers,
+    receipts,
+    suppressions,
+    verifications,
+    webhooks,
+)
 from tidings_client import models
 from tidings_client.core import result_of
 from tidings_client.sync import Tidings
 
-MODULES: Any = (messages, events, inbound, receipts, suppressions, webhooks, keys, providers, verifications, health)
+MODULES: Any = (
+    messages, events, inbound, receipts, suppressions, webhooks, keys, providers, errands, verifications, health,
+)  # fmt: skip
 TO = "+15005550001"
 
 # every method of the client, with every argument it has
@@ -48,6 +61,8 @@ CALLS: list[Any] = [
     lambda c: c.providers.resume("p"),
     lambda c: c.providers.delete("p"),
     lambda c: c.providers.list(),
+    lambda c: c.providers.templates("p"),
+    lambda c: c.providers.upload("p", b"\x89PNG", "image/png"),
     lambda c: c.suppressions.add(TO, channel="sms", reason="manual"),
     lambda c: c.suppressions.lift(TO, channel="sms"),
     lambda c: c.suppressions.list(),
@@ -66,6 +81,7 @@ CALLS: list[Any] = [
     lambda c: c.verifications.disallow("+4915"),
     lambda c: c.verifications.prefixes(),
     lambda c: c.inbound(),
+    lambda c: c.mark_read("inb_1"),
     lambda c: c.health(),
 ]
 
@@ -131,7 +147,7 @@ def test_the_server_understands(n: int) -> None:
 
 def _harmless_twice(path: str) -> bool:
     """POSTs that need no kept key, because the second time changes nothing."""
-    return path.endswith(("/pause", "/resume", "/cancel", "/preview", "/prefixes"))
+    return path.endswith(("/pause", "/resume", "/cancel", "/preview", "/prefixes", "/read"))
 
 
 def _flat(kind: Any) -> set[str]:

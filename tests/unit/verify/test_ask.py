@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from tidings.domain import request as sending
+from tidings.domain.verification import Worth
 from tidings.kit.secrets import KeyRing
-from tidings.verify.ask import Ask, check, country_of, marks_of, message_of, prefixes_of, terms_of
+from tidings.verify.ask import Ask, check, country_of, marks_of, message_of, prefixes_of, terms_of, worth_of
 
 NOW = 1_790_000_000_000
 RING = KeyRing({"k1": b"s" * 32}, "k1", b"l" * 32)
@@ -41,8 +42,8 @@ GOOD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", GOOD)
 def test_good(fields: dict[str, Any]) -> None:
     wanted = ask(**fields)
-    assert check(wanted, NOW) == []
-    made = message_of(terms_of(wanted, "salt"), "123456", 300, "ver_1")
+    assert check(wanted, NOW, Worth()) == []
+    made = message_of(terms_of(wanted, "salt", Worth()), "123456", 300, "ver_1")
     assert sending.check(made, NOW) == []
     assert (made.lane, made.valid_for_s, made.reference) == ("otp", 300, "ver_1")
 
@@ -91,11 +92,23 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 
 @pytest.mark.parametrize(("fields", "expected"), BAD)
 def test_bad(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    assert sorted((error.pointer, error.code) for error in check(ask(**fields), NOW)) == expected
+    assert sorted((error.pointer, error.code) for error in check(ask(**fields), NOW, Worth())) == expected
+
+
+def test_what_a_request_does_not_say_is_as_the_server_is_set() -> None:
+    default = Worth(code_length=8, valid_for_s=120, max_attempts=3)
+    assert worth_of(ask(), default) == default
+    assert worth_of(ask(max_attempts=9, valid_for_s=None), default) == Worth(
+        code_length=8, valid_for_s=120, max_attempts=9
+    )
+    assert terms_of(ask(), "salt", default).minutes == 2
+    long = ask(app_hash="FA+9qCX9VSu", text="{{ code }}" + "x" * 120)
+    assert check(long, NOW, Worth()) == []
+    assert [error.pointer for error in check(long, NOW, Worth(code_length=10))] == ["/text"]
 
 
 def test_the_message_of_several_channels() -> None:
-    terms = terms_of(ask(to=BOTH, channels=["sms", "email"], domain="shop.example.com"), "salt")
+    terms = terms_of(ask(to=BOTH, channels=["sms", "email"], domain="shop.example.com"), "salt", Worth())
     made = message_of(terms, "123456", 300, "ver_1")
     assert (made.channel, made.channels) == (None, ["sms", "email"])
     assert made.fallback is not None
@@ -111,7 +124,7 @@ def test_the_message_of_several_channels() -> None:
 
 
 def test_the_code_is_only_in_the_data() -> None:
-    made = message_of(terms_of(ask(brand="ACME", domain="x.test"), "salt"), "918273", 300, "ver_1")
+    made = message_of(terms_of(ask(brand="ACME", domain="x.test"), "salt", Worth()), "918273", 300, "ver_1")
     shown = msgspec.json.encode(msgspec.structs.replace(made, data=None)).decode()
     assert "918273" not in shown
     assert made.data is not None
@@ -146,7 +159,7 @@ def test_a_number_behind_another_channel_is_counted_too() -> None:
 
 def test_another_spelling_of_a_number_is_the_same_person() -> None:
     one, other = (ask(to=to) for to in ("+447911123456", "+4407911123456"))
-    assert check(other, NOW) == []
+    assert check(other, NOW, Worth()) == []
     assert marks_of(one, RING.lookup) == marks_of(other, RING.lookup)
     assert set(prefixes_of(one)) == set(prefixes_of(other))
 

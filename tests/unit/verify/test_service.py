@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from http_inside import Inside, inside
 from tidings.domain.errors import Overloaded
+from tidings.domain.verification import Worth
 from tidings.kit.ids import new_id
 from tidings.verify.expiry import Expiry
 
@@ -162,6 +164,29 @@ async def test_nobody_has_to_ask_for_its_end(running: Inside) -> None:
     assert (found["status"], found["resend_at"], found["attempts_left"]) == ("expired", None, 0)
     await expiry.start()
     await expiry.stop()
+
+
+@pytest.mark.parametrize(("days", "status"), [(29, 200), (31, 404)])
+async def test_what_ended_is_forgotten_after_the_days_that_it_is_kept(running: Inside, days: int, status: int) -> None:
+    id = (await start(running, idempotency="k")).json["id"]
+    await running.call("POST", f"/v1/verifications/{id}/cancel", key=running.test_key)
+    services = running.services
+    assert await Expiry(services.store, services.bus, lambda: services.now() + days * 86_400_000, 30).turn() is False
+    assert (await running.call("GET", f"/v1/verifications/{id}", key=running.test_key)).status == status
+    listed = await running.call("GET", "/v1/events", key=running.test_key)
+    assert id in listed.body.decode(), "what happened stays in the log"
+
+
+async def test_a_code_is_worth_what_the_server_is_set_to(running: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    worth = Worth(code_length=8, valid_for_s=120, max_attempts=2)
+    monkeypatch.setattr(running.services.verify, "worth", worth)
+    made = (await start(running)).json
+    code = (await running.call("GET", f"/v1/verifications/{made['id']}/code", key=running.test_key)).json["code"]
+    assert (made["code_length"], len(code), made["attempts_left"]) == (8, 8, 2)
+    lives = dt.datetime.fromisoformat(made["expires_at"]) - dt.datetime.fromisoformat(made["created_at"])
+    assert lives.total_seconds() == 120
+    asked = (await start(running, {**START, "code_length": 5, "max_attempts": 7, "valid_for_s": None})).json
+    assert (asked["code_length"], asked["attempts_left"]) == (5, 7)
 
 
 async def test_a_failing_look_is_not_the_last(running: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

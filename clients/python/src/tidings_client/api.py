@@ -86,6 +86,20 @@ def provider_create(name: str, kind: str, config: dict[str, Any]) -> Call[models
     return call("POST", "/v1/providers", models.Provider, body={"name": name, "type": kind, "config": config})
 
 
+def templates_path(name: str) -> str:
+    return f"/v1/providers/{part(name)}/templates"
+
+
+def media_upload(name: str, data: bytes, media_type: str) -> Call[models.Media]:
+    # each call makes a file of its own: what may have worked is not done again
+    body = {"media_type": media_type, "data": data}
+    return call("POST", f"/v1/providers/{part(name)}/media", models.Media, body=body, repeatable=False)
+
+
+def inbound_read(inbound_id: str) -> Call[None]:
+    return call("POST", f"/v1/inbound/{part(inbound_id)}/read")
+
+
 def route(method: str, name: str, body: dict[str, Any] | None = None) -> Call[models.Route]:
     kind = None if method == "DELETE" else models.Route
     return call(method, f"/v1/routes/{part(name)}", kind, body=body)

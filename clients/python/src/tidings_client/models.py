@@ -219,6 +219,24 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     degraded: str | None = None
 
 
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """A template as its carrier has it. `status`: the carrier's word; `places`: of the body, None where it does not say."""
+
+    name: str
+    language: str
+    status: str
+    category: str = ""
+    places: int | None = None
+
+
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a carrier keeps; a content names it by `id`."""
+
+    id: str
+    media_type: str = ""
+    size: int = 0
+
+
 class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A provider of a route. `share`: how many of its own messages it gets now, less than 1 where it is not well."""
 

@@ -180,6 +180,14 @@ class Providers(_Resource):
         """Drains and removes it."""
         self._do(api.provider("DELETE", name))
 
+    def templates(self, name: str) -> Iterator[models.Template]:
+        """The templates that its carrier has now, by name and language, with the state of their approval."""
+        return self._transport.each(api.templates_path(name), models.Template, {})
+
+    def upload(self, name: str, data: bytes, media_type: str) -> models.Media:
+        """Gives its carrier a file, to be named by `id` in a content. Repeated by itself only where none was made."""
+        return self._do(api.media_upload(name, data, media_type))
+
     def list(self) -> Iterator[models.Provider]:
         """Providers with the state of their links."""
         return self._transport.each("/v1/providers", models.Provider, {})
@@ -321,6 +329,10 @@ class Tidings:
     def inbound(self) -> Iterator[models.Inbound]:
         """What people sent, newest first."""
         return self._transport.each("/v1/inbound", models.Inbound, {})
+
+    def mark_read(self, inbound_id: str) -> None:
+        """Shows the person that it, and all they wrote before it, was read. Raises Conflict where the channel has no such thing."""
+        self._transport.do(api.inbound_read(inbound_id))
 
     def health(self) -> models.Health:
         """`/readyz`, once. Raises ServerError with the reasons while the server should get no traffic."""

@@ -195,10 +195,10 @@ def _caller(request: Call) -> Caller:
 )  # fmt: skip
 async def start_verification(request: Call) -> Response[bytes]:
     """Stored, then its message accepted: both are durable when this answers."""
-    now_ms = services(request).now()
+    now_ms, worth = services(request).now(), services(request).verify.worth
 
     def judge(ask: Ask) -> list[FieldError]:
-        return check_ask(ask, now_ms)
+        return check_ask(ask, now_ms, worth)
 
     ask, id = await body_of(request, Ask, judge, _SPARE), new_id("ver")
     claim = await claim_of(request, id)

@@ -217,11 +217,27 @@ async def carried(session: Session, items: list[tuple[str, str, str]]) -> list[N
     return [None] * len(items)
 
 
-async def overdue(session: Session, now_ms: int, before_ms: int, limit: int) -> tuple[int, int]:
-    """How many are past their time, and how many marks are old; both up to a limit. A read."""
-    past = "select 1 from verifications where status = 'pending' and expires_ms <= $1 limit $2"
-    old = "select 1 from verification_marks where created_ms < $1 limit $2"
-    return len(await session.fetch(past, now_ms, limit)), len(await session.fetch(old, before_ms, limit))
+_PAST = "select 1 from verifications where status = 'pending' and expires_ms <= $1 limit $2"
+_OLD = "select 1 from verification_marks where created_ms < $1 limit $2"
+_ENDED = "select 1 from verifications where ended_ms < $1 limit $2"
+_FORGET = """
+with gone as (
+  delete from verifications where ctid = any(array(
+    select ctid from verifications where ended_ms < $1 order by ended_ms limit $2 for update skip locked))
+  returning project, id),
+sealed as (delete from personal p using gone g where p.project = g.project and p.owner = g.id)
+select count(*) from gone"""
+
+
+async def overdue(
+    session: Session, now_ms: int, before_ms: int, ended_ms: int, limit: int
+) -> tuple[int, int, int]:  # fmt: skip
+    """How many are past their time, how many marks are old, how many ended long ago; each up to a limit. A read."""
+
+    async def count(sql: str, than_ms: int) -> int:
+        return len(await session.fetch(sql, than_ms, limit))
+
+    return await count(_PAST, now_ms), await count(_OLD, before_ms), await count(_ENDED, ended_ms)
 
 
 async def expire(session: Session, items: list[tuple[int, list[str]]]) -> list[int]:
@@ -251,6 +267,11 @@ async def forget_marks(session: Session, items: list[tuple[int, int]]) -> list[i
         )
         for before_ms, limit in items
     ]  # fmt: skip
+
+
+async def forget(session: Session, items: list[tuple[int, int]]) -> list[int]:
+    """(ended_ms, limit): how many were removed. Their sealed rows go with them."""
+    return [int(await session.fetchval(_FORGET, ended_ms, limit) or 0) for ended_ms, limit in items]
 
 
 async def get(session: Session, ring: KeyRing, project: str, mode: str, id: str) -> Verification | None:

@@ -180,11 +180,20 @@ def carried(connection: Connection, items: list[tuple[str, str, str]]) -> list[N
     return [None] * len(items)
 
 
-def overdue(connection: Connection, now_ms: int, before_ms: int, limit: int) -> tuple[int, int]:
-    """How many are past their time, and how many marks are old; both up to a limit. A read."""
-    past = "select 1 from verifications where status = 'pending' and expires_ms <= ? limit ?"
-    old = "select 1 from verification_marks where created_ms < ? limit ?"
-    return len(list(connection.execute(past, (now_ms, limit)))), len(list(connection.execute(old, (before_ms, limit))))
+_PAST = "select 1 from verifications where status = 'pending' and expires_ms <= ? limit ?"
+_OLD = "select 1 from verification_marks where created_ms < ? limit ?"
+_ENDED = "select 1 from verifications where ended_ms < ? limit ?"
+
+
+def overdue(
+    connection: Connection, now_ms: int, before_ms: int, ended_ms: int, limit: int
+) -> tuple[int, int, int]:  # fmt: skip
+    """How many are past their time, how many marks are old, how many ended long ago; each up to a limit. A read."""
+
+    def count(sql: str, than_ms: int) -> int:
+        return len(list(connection.execute(sql, (than_ms, limit))))
+
+    return count(_PAST, now_ms), count(_OLD, before_ms), count(_ENDED, ended_ms)
 
 
 def expire(connection: Connection, items: list[tuple[int, list[str]]]) -> list[int]:
@@ -217,6 +226,22 @@ def forget_marks(connection: Connection, items: list[tuple[int, int]]) -> list[i
             (before_ms, limit),
         )
         answers.append(connection.changes())
+    return answers
+
+
+def forget(connection: Connection, items: list[tuple[int, int]]) -> list[int]:
+    """(ended_ms, limit): how many were removed. Their sealed rows go with them."""
+    answers: list[int] = []
+    for item in items:
+        gone = list(
+            connection.execute(
+                "delete from verifications where (project, id) in"
+                " (select project, id from verifications where ended_ms < ? order by ended_ms limit ?) returning project, id",
+                item,
+            )
+        )
+        connection.executemany("delete from personal where project = ? and owner = ?", gone)
+        answers.append(len(gone))
     return answers
 
 
