@@ -104,6 +104,7 @@ class Signer:
         """Takes a share in the threads; each begins with its first mail."""
         if self._pool is None:
             self._pool = self._threads.enter()
+            self._feed()
 
     def add(self, item: Waiting) -> None:
         """The item is not ready until it is signed."""
@@ -148,6 +149,7 @@ class Signer:
 
     def _back(self, item: Waiting, work: Future[Made]) -> None:
         del self._at_work[item]
+        self._feed()
         if work.cancelled():
             return
         if (fault := work.exception()) is not None:
@@ -156,7 +158,6 @@ class Signer:
         else:
             item.made = work.result()
         item.ready = True
-        self._feed()
         self._signed()
 
 
