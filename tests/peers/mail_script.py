@@ -23,6 +23,7 @@ class ScriptedServer:
         self.groups: list[bytes] = []  # what came in one piece
         self.lines = 0
         self.behind_starttls = b""
+        self.gate: asyncio.Event | None = None  # ends of mails are answered when it is set
         self.held: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,6 +52,8 @@ class ScriptedServer:
         if said.startswith("354"):
             mail = await reader.readuntil(b"\r\n.\r\n") if await self._more(reader) else b""
             self.mails.append(mail.removesuffix(b".\r\n"))
+            if self.gate is not None:
+                await self.gate.wait()
             return bool(
                 await self._say(writer, "END" if mail else "EMPTY", "250 2.0.0 Kept" if mail else "554 5.5.1 nobody")
             )

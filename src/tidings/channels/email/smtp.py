@@ -16,13 +16,13 @@ import msgspec
 import structlog
 
 from tidings.channels.contract import Capabilities, Link, ProviderSpec, Sink
-from tidings.channels.email.compose import Letter, Unsendable, letter
 from tidings.channels.email.smtp_answers import judge, throttled
 from tidings.channels.email.smtp_config import OPERATOR_KEYS as OPERATOR_KEYS
 from tidings.channels.email.smtp_config import Config, read_config, tls_context
 from tidings.channels.email.smtp_dial import dial
-from tidings.channels.email.smtp_lanes import Lanes, Waiting
+from tidings.channels.email.smtp_lanes import Finished, Lanes, Made, Waiting
 from tidings.channels.email.smtp_session import Flight, Refused, Session
+from tidings.channels.email.smtp_signing import Signer, finished, impossible
 from tidings.channels.http.link import HttpLink
 from tidings.channels.http.timing import Alarm, Tally, Window
 from tidings.channels.local_error import local_error
@@ -30,7 +30,6 @@ from tidings.channels.pacing import CREDIT_S, Pacer
 from tidings.domain.attempt import Outcome, PartExpired, PartOutcome, PartRefused, PartRetry, PartUnknown, Submission
 from tidings.domain.message import LANES, Lane, MessageError
 from tidings.kit.clock import Clock, wall_ms
-from tidings.protocols.smtp.data import BareLineBreak, transparent
 from tidings.protocols.smtp.replies import Extensions, Reply
 from tidings.protocols.smtp.status import Stage
 
@@ -87,10 +86,15 @@ class SmtpProvider:
         self._report_soon: asyncio.Handle | None = None
         self._running = self._stopping = False
         self._context = tls_context(spec.name, config)
+        # Only what is signed is made ahead: a plain mail is made in the time that handing it over would take.
+        self._signer = Signer(self._made, self._signed) if self.identity.dkim else None
+        self._eight_bit = config.eight_bit  # of mails that are made ahead, until a server is met that takes 7 bits only
 
     async def start(self) -> None:
         """Opens a first connection in the background."""
         self._running = True
+        if self._signer is not None:
+            self._signer.start()
         self.link.open()
         self._pump()
 
@@ -98,7 +102,7 @@ class SmtpProvider:
         """Waits up to `drain_s` for answers; what was not written is to be tried again, what was is unknown."""
         self._stopping = True
         self.link.drain()
-        self._return(self._lanes.drain(), local_error("draining", "The provider is being stopped."))
+        self._return(self._drained(), local_error("draining", "The provider is being stopped."))
         self._report()
         for session in self._sessions.values():
             session.close_soon()
@@ -109,7 +113,9 @@ class SmtpProvider:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        self._return(self._lanes.drain(), local_error("draining", "The provider was stopped."))
+        self._return(self._drained(), local_error("draining", "The provider was stopped."))
+        if self._signer is not None:
+            await self._signer.stop()
         self._alarm.cancel()
         for handle in (self._give_up, self._report_soon):
             if handle is not None:
@@ -128,9 +134,12 @@ class SmtpProvider:
     def submit(self, batch: Sequence[Submission]) -> None:
         """Queues the mails and wakes the connections."""
         for submission in batch:
-            self._lanes.add(Waiting(submission))
+            item = Waiting(submission)
+            self._lanes.add(item)
+            if self._signer is not None:
+                self._signer.add(item)
         if self._stopping:
-            self._return(self._lanes.drain(), local_error("draining", "The provider is being stopped."))
+            self._return(self._drained(), local_error("draining", "The provider is being stopped."))
         elif self._running:
             self._pump()
         for lane in LANES:
@@ -175,10 +184,15 @@ class SmtpProvider:
         after_s = schedule[min(flight.item.submission.tries, len(schedule) - 1)]
         self._settle(flight.item, judge(reply, stage, flight.letter.ref, after_s))
 
-    def back(self, flight: Flight) -> None:
+    @property
+    def coming(self) -> bool:
+        """See `smtp_session.Desk`."""
+        return self._signer is not None and self._signer.busy
+
+    def back(self, flight: Flight, *, stale: bool) -> None:
         """See `smtp_session.Desk`."""
         self._landed(flight)
-        flight.item.tries += 1
+        flight.item.tries += not stale
         if flight.item.tries >= BREAKS:
             error = local_error("no_link", "The connection to the mail server broke again and again.")
             self._settle(flight.item, PartRetry(error))
@@ -195,24 +209,45 @@ class SmtpProvider:
     def _written(self, item: Waiting, extensions: Extensions) -> Flight | None:
         """The mail for this server; None, with an outcome, if it is late or cannot be sent there."""
         submission, now_ms = item.submission, self._clock()
-        outcome: PartOutcome
         if submission.valid_until_ms is not None and submission.valid_until_ms <= now_ms:
-            outcome = PartExpired()
+            made: Made = PartExpired()
         else:
-            try:
-                eight_bit = self.config.eight_bit and "8BITMIME" in extensions
-                made = letter(submission, self.identity, now_ms, eight_bit=eight_bit)
-                problem = _impossible(made, extensions)
-                if problem is None:
-                    return Flight(item, made, transparent(made.data))
-                outcome = PartRefused(problem)
-            except Unsendable as error:
-                outcome = PartRefused(error.error)
-            except BareLineBreak as error:
-                outcome = PartRefused(MessageError(code="invalid_content", detail=str(error), spec="RFC 5321 §2.3.8"))
+            eight_bit = self.config.eight_bit and "8BITMIME" in extensions
+            made = item.made or finished(submission, self.identity, now_ms, eight_bit=eight_bit)
+        if isinstance(made, Finished):
+            problem = impossible(made.letter, extensions)
+            if problem is None and made.eight_bit and "8BITMIME" not in extensions:
+                return self._again_in_seven_bits(item)
+            if problem is None:
+                return Flight(item, made.letter, made.wire)
+            made = PartRefused(problem)
         self._lanes.landed(item)
-        self._settle(item, outcome)
+        self._settle(item, made)
         return None
+
+    def _made(self, item: Waiting) -> Made:
+        """Called in a thread of the signer's."""
+        return finished(item.submission, self.identity, self._clock(), eight_bit=self._eight_bit)
+
+    def _signed(self) -> None:
+        """A mail that waited for its signature can leave."""
+        for session in self._sessions.values():
+            session.wake()
+        if not self._sessions:
+            self._pump()
+
+    def _again_in_seven_bits(self, item: Waiting) -> None:
+        """It was signed for a server that takes 8 bits: another signature, in its old place; every server takes 7."""
+        assert self._signer is not None
+        self._eight_bit = False
+        self._lanes.put_back([item])
+        self._signer.add(item)
+
+    def _drained(self) -> list[Waiting]:
+        """All that waits, taken; nothing of it is signed any more."""
+        if self._signer is not None:
+            self._signer.forget()
+        return self._lanes.drain()
 
     def _places_free(self) -> bool:
         """A place beyond the connections, for envelopes that leave ahead."""
@@ -261,7 +296,7 @@ class SmtpProvider:
         except Refused as error:
             if error.credentials:
                 self.link.refused(str(error))
-                self._return(self._lanes.drain(), _LOGIN)
+                self._return(self._drained(), _LOGIN)
             else:
                 self.link.failed(str(error), self._monotonic(), cut=True)
         except TimeoutError:
@@ -318,7 +353,7 @@ class SmtpProvider:
     def _no_link(self) -> None:
         self._give_up = None
         if self.link.state != "up":
-            self._return(self._lanes.drain(), local_error("no_link", "The mail server cannot be reached."))
+            self._return(self._drained(), local_error("no_link", "The mail server cannot be reached."))
             self._report()
 
     def _soon(self) -> None:
@@ -342,21 +377,13 @@ class SmtpProvider:
                 self._tick_at(self.pacer.wake_at(now))
 
     def _changed(self, link: Link) -> None:
+        if link.state == "up" and self._give_up is not None:  # the next break has its own time
+            self._give_up.cancel()
+            self._give_up = None
         self._sink.link_changed(self.name, link)
 
 
 _LOGIN: Final = local_error("bad_credentials", "The mail server refuses the login.")
-
-
-def _impossible(made: Letter, extensions: Extensions) -> MessageError | None:
-    """What this server cannot carry at all."""
-    if made.internationalised and not {"SMTPUTF8", "8BITMIME"} <= extensions.keywords.keys():
-        detail = "The mail server offers no SMTPUTF8, which an address that is not ASCII needs."
-        return MessageError(code="unsupported_address", detail=detail, spec="RFC 6531 §3.2")
-    if extensions.size and len(made.data) > extensions.size:
-        detail = f"The mail has {len(made.data)} octets; the mail server takes {extensions.size}."
-        return MessageError(code="message_too_large", detail=detail, spec="RFC 1870 §6.1")
-    return None
 
 
 __all__ = ["CAPABILITIES", "OPERATOR_KEYS", "Config", "SmtpProvider", "check", "create"]

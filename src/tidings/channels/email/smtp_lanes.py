@@ -2,21 +2,36 @@
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from tidings.domain.attempt import Submission
+from tidings.channels.email.compose import Letter
+from tidings.domain.attempt import PartOutcome, Submission
 from tidings.domain.message import LANE_NUMBER, LANES, Lane
 
 
-class Waiting:
-    """A submission that has no outcome yet."""
+class Finished(NamedTuple):
+    """A mail ready for the wire."""
 
-    __slots__ = ("domain", "lane", "submission", "tries")
+    letter: Letter
+    wire: bytes  # with its dots doubled and its end
+    eight_bit: bool  # written for a server that takes 8 bits
+
+
+Made = Finished | PartOutcome
+
+
+class Waiting:
+    """A submission that has no outcome yet. `made`: the mail, or what became of it, if that was found out ahead."""
+
+    __slots__ = ("domain", "lane", "made", "ready", "submission", "tries")
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
         self.lane = LANE_NUMBER[submission.lane]
         self.domain = submission.to.rpartition("@")[2].lower()
         self.tries = 0  # connections that broke under it
+        self.made: Made | None = None
+        self.ready = True  # False: it is being signed, and leaves when it is
 
 
 class Lanes:
@@ -44,12 +59,12 @@ class Lanes:
         self._sizes[item.lane] += 1
 
     def take(self, only: Lane | None = None) -> Waiting | None:
-        """The next one whose domain has room, out from now on; `only` from one lane."""
+        """The next one that is ready and whose domain has room, out from now on; `only` from one lane."""
         for number, lane in enumerate(self._lanes):
             if only is not None and number != LANE_NUMBER[only]:
                 continue
             for domain, queue in lane.items():
-                if self._out.get(domain, 0) >= self._per_domain:
+                if not queue[0].ready or self._out.get(domain, 0) >= self._per_domain:
                     continue
                 item = queue.popleft()
                 del lane[domain]

@@ -19,6 +19,7 @@ from tidings.channels.email.compose import Letter
 from tidings.channels.email.smtp_config import Config
 from tidings.channels.email.smtp_lanes import Waiting
 from tidings.channels.email.smtp_wire import Wire, WireLost
+from tidings.kit.limits import EMAIL_SIGN_S
 from tidings.protocols.smtp.data import END, Envelope, mail_command, rcpt_command
 from tidings.protocols.smtp.replies import Extensions, Reply
 from tidings.protocols.smtp.status import Stage
@@ -51,12 +52,17 @@ class Desk(Protocol):
         """The next mail for a server that can do this."""
         ...
 
+    @property
+    def coming(self) -> bool:
+        """Whether there will be one in a moment, for which a connection is worth keeping."""
+        ...
+
     def answered(self, flight: Flight, reply: Reply, stage: Stage) -> None:
         """The server's word on it. A refusal of the envelope has its stage; the mail's own is `mail`."""
         ...
 
-    def back(self, flight: Flight) -> None:
-        """Nothing of it reached the server's queue."""
+    def back(self, flight: Flight, *, stale: bool) -> None:
+        """Nothing of it reached the server's queue. `stale`: the connection was closed before it, not under it."""
         ...
 
     def lost(self, flight: Flight, *, timed_out: bool) -> None:
@@ -75,6 +81,7 @@ class Session:
         self.extensions = Extensions()
         self._flights: list[Flight] = []
         self._closing = False
+        self._kept = self._rested = False
 
     @property
     def in_flight(self) -> int:
@@ -97,6 +104,9 @@ class Session:
     async def work(self) -> str:
         """Sends until there has been nothing to send for `idle_s`, or the connection is used up. Says why it ended.
 
+        A server may close a connection that has nothing to do, also in the moment in which we write to it: that is no
+        trouble with the server, and nothing happened to the mail, so another connection sends it at once.
+
         Raises WireLost, TimeoutError, OSError: then every mail of this connection has its fate.
         """
         sent = 0
@@ -115,6 +125,11 @@ class Session:
             await self._quit()
         except TimeoutError:
             self._abandon(timed_out=True)
+            raise
+        except WireLost:
+            self._abandon(timed_out=False, stale=self._rested)
+            if self._rested:
+                return "stale"
             raise
         except BaseException:
             self._abandon(timed_out=False)
@@ -212,7 +227,7 @@ class Session:
         """The answers to an envelope that was written as one: None if the mail may follow."""
         wire, config = self._wire, self._config
         assert wire is not None
-        mail = await wire.reply(config.command_timeout_s)
+        mail = await self._first_word()
         if mail.code == 421:  # nothing more will come
             return mail, "MAIL"
         rcpt = await wire.reply(config.command_timeout_s)
@@ -228,6 +243,18 @@ class Session:
         await self._reset(bad[0])
         return bad
 
+    async def _first_word(self) -> Reply:
+        """The answer to MAIL. Raises WireLost, also for the farewell to a connection that had rested: RFC 5321 §3.8.
+
+        One that asks us to come slower (4.7) is heard, whenever it is said.
+        """
+        assert self._wire is not None
+        said = await self._wire.reply(self._config.command_timeout_s)
+        if self._rested and said.code == 421 and not said.enhanced.startswith("4.7."):
+            raise WireLost(f"421 {said.text}")
+        self._rested = False
+        return said
+
     async def _step_by_step(self, letter: Letter) -> tuple[Reply, Stage] | None:
         envelope = self._path(letter)
         steps: tuple[tuple[bytes, Stage], ...] = (
@@ -236,7 +263,7 @@ class Session:
         assert self._wire is not None
         for command, stage in steps:
             self._wire.write(command)
-            said = await self._wire.reply(self._config.command_timeout_s)
+            said = await (self._first_word() if stage == "MAIL" else self._wire.reply(self._config.command_timeout_s))
             if not said.ok and not (stage == "DATA" and said.code == 354):
                 await self._reset(said)
                 return said, stage
@@ -260,29 +287,32 @@ class Session:
 
     def _settle(self, flight: Flight, reply: Reply, stage: Stage) -> None:
         self._flights.remove(flight)
+        self._kept = self._kept or reply.ok  # it is of use: one that never was is not opened again without a pause
         self._desk.answered(flight, reply, stage)
         if reply.code == 421:
             raise WireLost(f"421 {reply.text}")
 
-    def _drop(self, flight: Flight) -> None:
+    def _drop(self, flight: Flight, *, stale: bool = False) -> None:
         self._flights.remove(flight)
-        self._desk.back(flight)
+        self._desk.back(flight, stale=stale)
 
-    def _abandon(self, *, timed_out: bool) -> None:
+    def _abandon(self, *, timed_out: bool, stale: bool = False) -> None:
         for flight in list(self._flights):
             if flight.ended:
                 self._flights.remove(flight)
                 self._desk.lost(flight, timed_out=timed_out)
             else:
-                self._drop(flight)
+                self._drop(flight, stale=stale)
         self.abort()
 
     async def _idle(self) -> bool:
         """Waits for something to send; False if it was in vain. Raises WireLost."""
         assert self._wire is not None
-        if self._closing or self._config.idle_s <= 0:
+        wait_s = self._config.idle_s or (EMAIL_SIGN_S if self._desk.coming else 0)
+        if self._closing or wait_s <= 0:
             return False
-        woken = await self._wire.unasked(self._config.idle_s)
+        self._rested = self._kept
+        woken = await self._wire.unasked(wait_s)
         if not self._wire.quiet:
             raise WireLost(self._wire.lost or "the server says farewell")
         return woken
