@@ -86,7 +86,7 @@ class SmtpProvider:
         self._report_soon: asyncio.Handle | None = None
         self._running = self._stopping = False
         self._context = tls_context(spec.name, config)
-        # Only what is signed is made ahead: a plain mail is made in the time that handing it over would take.
+        # Only what is signed is made ahead: a plain mail is made in a tenth of the time of a signature.
         self._signer = Signer(self._made, self._signed) if self.identity.dkim else None
         self._eight_bit = config.eight_bit  # of mails that are made ahead, until a server is met that takes 7 bits only
 
