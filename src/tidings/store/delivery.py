@@ -30,7 +30,9 @@ class Accepting(Aggregate):
     """Messages on their way in."""
 
     module = "accept"
-    full_s = -math.inf  # monotonic: when the last one found no space; others, smaller or luckier, may have found some since
+    full_s = (
+        -math.inf
+    )  # monotonic: when the last one found no space; others, smaller or luckier, may have found some since
 
     async def accept(self, items: list[NewMessage]) -> list[Accepted]:
         """Stores those whose idempotency key is new; one caller's conflict never touches the others."""
