@@ -246,9 +246,8 @@ class LoadTest:
         assert pool is not None
         begun_s = monotonic()
         while not self._stop.is_set():
-            if not pool.under_way and ledger.quiet:
-                return True
-            if monotonic() - max(begun_s, ledger.moved_s) > self.plan.wait_s:
+            still_s = monotonic() - max(begun_s, ledger.moved_s)
+            if (not pool.under_way and ledger.quiet(still_s)) or still_s > self.plan.wait_s:
                 return True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tidings.loadtest import arrivals, plan, plot
 from tidings.loadtest.histogram import Histogram
+from tidings.loadtest.ledger import Ledger
 from tidings.loadtest.ratewatch import RateWatch
 
 
@@ -151,3 +152,29 @@ def test_plots_are_well_formed(points: list[tuple[float, float]], log: bool) -> 
     text = plot.lines("a < b", [plot.Line("x & y", "s1", points, True)], y_unit="ms", log=log)
     ElementTree.fromstring(text)
     assert "NaN" not in text
+
+
+def _handed_over(fate: str | None) -> Ledger:
+    """One message that has ended, and one of which `sent` was told."""
+    ledger = Ledger()
+    for n in range(2):
+        ledger.accept(ledger.schedule(0, 0.0), f"msg_{n}", 1.0)
+        ledger.event(n, "sent", 1.0)
+    ledger.event(0, "delivered", 1.0)
+    if fate is not None:
+        ledger.receipt(1, fate, 1.0)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("fate", "still_s", "quiet"),
+    [
+        ("none", 0.0, True),  # our own carrier says so
+        ("delivered", 100.0, False),  # it told: the event is still to come
+        (None, 0.0, False),  # somebody else's: a receipt may be on its way
+        (None, 11.0, False),
+        (None, 13.0, True),
+    ],
+)
+def test_a_receipt_that_may_still_come_is_waited_for(fate: str | None, still_s: float, quiet: bool) -> None:
+    assert _handed_over(fate).quiet(still_s) == quiet
