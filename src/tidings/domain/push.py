@@ -6,14 +6,15 @@ A device's address is what its service gave the app:
 - a Web Push subscription, as `JSON.stringify(subscription)` gives it: `{"endpoint": …, "keys": {"p256dh": …, "auth": …}}`.
 """
 
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from tidings.domain.errors import FieldError
-from tidings.protocols.jwt import un_b64url
-from tidings.protocols.webpush.message import Keys
+
+if TYPE_CHECKING:
+    from tidings.protocols.webpush.message import Keys
 
 LIQUID: Final = frozenset({"title", "body", "image", "data", "click_action"})
 HTML: Final = frozenset[str]()
@@ -76,7 +77,7 @@ class Subscription(msgspec.Struct, frozen=True):
     """A Web Push subscription: where to push, and the keys that only this browser has."""
 
     endpoint: str
-    keys: Keys
+    keys: "Keys"
 
 
 class _KeyTexts(msgspec.Struct, frozen=True):
@@ -110,6 +111,10 @@ def endpoint_of(token: str) -> str | None:
 
 def read_subscription(token: str) -> Subscription:
     """The subscription in a token. Raises ValueError that says what is wrong with it."""
+    # here: the database's writer knows the channels too, and would load 7 MB of cryptography for them
+    from tidings.protocols.jwt import un_b64url
+    from tidings.protocols.webpush.message import Keys
+
     try:
         found = msgspec.json.decode(token, type=_SubscriptionText)
     except (msgspec.DecodeError, RecursionError) as error:
