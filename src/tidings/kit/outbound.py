@@ -181,6 +181,7 @@ class Outbound:
         self._poster.close()
         if self._exchanger is not None:
             await self._exchanger.close()
+        await asyncio.sleep(0)  # a socket closes in the loop's next turn, and there may be none after this
         await self._resolver.close()
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
