@@ -75,7 +75,7 @@ check: setup ## lint, format, types, import rules
 
 bench: setup ## ratios against Kannel and Jasmin, by the harness in ../shared/bench; PAIRS=1 SCENARIOS="dlr low" shorten it
 	$(VENV)/bin/python bench/run.py $(ARGS)
-	@echo "Not run: $(VENV)/bin/python bench/workers.py (1, 2 and 4 workers on PostgreSQL)"
+	@echo "Not run: $(VENV)/bin/python bench/workers.py (1, 2 and 4 workers on PostgreSQL), bench/own.py batch|restart|million|rows"
 
 chaos fuzz soak: setup peers ## the long campaigns, each by its name
 	@test -d tests/$@ || { echo "tests/$@ does not exist yet" >&2; exit 1; }

@@ -106,28 +106,28 @@ def million(count: int) -> None:
         print(json.loads(load.communicate()[0]))
 
 
-def rows(rounds: int) -> None:
+def rows(rounds: int, copies: int) -> None:
     peer, rig, ids = adapter.Tidings(), lib.Rig(dlr_ms=100), list[str]()
     try:
         peer.start()
         rig.wait_link()
         lib.httpload(peer.target(dlr=True), SEEDS, 16, max_s=60)
         rig.drain(SEEDS, limit=60, dlr=SEEDS)
-        for stored in ("5,000", "10,000,000"):
+        for stored in (SEEDS, SEEDS * (1 + copies)):
             peer.stop()
             database = peer.dir / "data" / "tidings.db"
-            if stored == "5,000":
+            if stored == SEEDS:
                 ids = ids_of(database)
             else:
                 began = time.monotonic()
-                multiply(database)
+                multiply(database, copies)
                 gib = database.stat().st_size / 2**30
                 print(f"copied in {time.monotonic() - began:.0f} s, {gib:.1f} GiB", flush=True)
             peer.start(clean=False)
             rig.wait_link()
             for _ in range(rounds):
                 time.sleep(1)
-                print(f"{stored}: {reads(ids)}; {sends(peer, rig)}", flush=True)
+                print(f"{stored:,} messages: {reads(ids)}; {sends(peer, rig)}", flush=True)
     finally:
         peer.stop()
         rig.close()
@@ -166,13 +166,13 @@ OWN = {
 }  # fmt: skip
 
 
-def multiply(database: Path) -> None:
-    """2,000 copies beside each stored message, with its attempt, references and events."""
+def multiply(database: Path, copies: int) -> None:
+    """So many copies beside each stored message, with its attempt, references and events."""
     with connected(database) as connection:
         connection.execute("pragma synchronous = off; pragma cache_size = -2000000; pragma temp_store = memory")
         connection.execute(
             "create temp table copies as with recursive n(value) as "
-            f"(select 1 union all select value + 1 from n where value < {COPIES}) select value from n"
+            f"(select 1 union all select value + 1 from n where value < {copies}) select value from n"
         )
         for table, own in OWN.items():
             names = [row[1] for row in connection.execute(f"pragma table_info({table})")]
@@ -217,11 +217,17 @@ def main() -> int:
     parser.add_argument("measure", choices=("batch", "restart", "million", "rows"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--count", type=int, default=1_000_000, help="of `million`")
+    parser.add_argument("--copies", type=int, default=COPIES, help=f"of each of {SEEDS:,} messages, for `rows`")
     options = parser.parse_args()
-    if options.measure == "million":
-        million(options.count)
-    else:
-        {"batch": batch, "restart": restart, "rows": rows}[options.measure](options.rounds)
+    match options.measure:
+        case "batch":
+            batch(options.rounds)
+        case "restart":
+            restart(options.rounds)
+        case "million":
+            million(options.count)
+        case _:
+            rows(options.rounds, options.copies)
     return 0
 
 

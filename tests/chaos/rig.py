@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -50,6 +51,11 @@ def tree(pid: int) -> list[int]:
             for child in (task / "children").read_text().split():
                 found += tree(int(child))
     return found
+
+
+def declared(provider: dict[str, Any]) -> str:
+    """Its table in a configuration."""
+    return "\n[[providers]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
 
 
 class Server:

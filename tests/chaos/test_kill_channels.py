@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import re
 from collections import Counter
@@ -21,7 +20,7 @@ from peers.apns import apns_config, apns_peer
 from peers.npm_mail import node_server
 from postgres_server import Server as PostgresServer
 
-from .rig import Load, Server, kill_at_random, settled
+from .rig import Load, Server, declared, kill_at_random, settled
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
 COUNT, KILLS = (20_000, 50) if CAMPAIGN else (400, 3)
@@ -50,10 +49,7 @@ def providers(smtp_port: int, apns_port: int) -> str:
         "allow_networks": ["127.0.0.0/8"], "sender": "Ann <ann@example.com>", "reconnect_min_s": 0.05,
     }  # fmt: skip
     push = {"name": "phones", "type": "push.apns", "window": STREAMS, **apns_config(apns_port)}
-    return "".join(
-        "\n[[providers]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in one.items())
-        for one in (mail, push)
-    )
+    return declared(mail) + declared(push)
 
 
 def numbers(texts: list[str]) -> Counter[int]:

@@ -7,7 +7,6 @@ others wrote (npm `smpp`), which lives on and counts.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from collections import Counter
@@ -21,7 +20,7 @@ from peers.carriers import node_smsc
 from postgres_server import Server as PostgresServer
 from tidings.sandbox.push import SandboxPush
 
-from .rig import WINDOW, Load, Server, kill_at_random
+from .rig import WINDOW, Load, Server, declared, kill_at_random
 
 CAMPAIGN = os.environ.get("TIDINGS_CAMPAIGN") == "1"
 COUNT, KILLS = (5_000, 20) if CAMPAIGN else (300, 3)
@@ -41,10 +40,6 @@ class Chained(Load):
         return await super()._once(session, number, chained)
 
 
-def toml(table: dict[str, Any]) -> str:
-    return "\n[[providers]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
-
-
 async def quiet(server: Server, deadline_s: float) -> None:
     """Nothing waits any more. (A message may stay `sent`: this SMSC forgets the receipts of a bind that broke.)"""
     async with asyncio.timeout(deadline_s):
@@ -61,7 +56,7 @@ async def test_kill_9_between_channels(
     await push.start()
     async with node_smsc(node_peer) as smsc:
         url = await postgres_server.database() if engine == "postgres" else None
-        more = toml({"name": "apps", "type": "push.fcm"} | push.config())
+        more = declared({"name": "apps", "type": "push.fcm"} | push.config())
         server = Server(tmp_path, smsc.port, unknown_wait_s=1, database_url=url, provider=more)
         await server.start()
         load = Chained(server.url, "resend", pace_s=0.05)

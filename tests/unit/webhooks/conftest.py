@@ -186,9 +186,13 @@ class Room:
                     return
                 await asyncio.sleep(0.01)
 
+    async def count(self, status: str | None = None) -> int:
+        """How many deliveries there are, with this status or any."""
+        return sum(status in (None, row["status"]) for row in await self.deliveries())
+
     async def until_deliveries(self, number: int, status: str | None = None, deadline_s: float = 30) -> None:
         async def enough() -> bool:
-            return sum(status in (None, row["status"]) for row in await self.deliveries()) >= number
+            return await self.count(status) >= number
 
         await self.until(enough, deadline_s)
 
