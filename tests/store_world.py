@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+import sqlite_plans
 from postgres_server import Server
 from tidings.domain.address import address_key
 from tidings.domain.message import Personal
@@ -53,6 +54,7 @@ async def opened(dialect: str, folder: Path, server: Server | None) -> AsyncIter
             yield Store(lite)
         finally:
             lite.close()
+        sqlite_plans.judge(folder / "tidings.db")
         return
     assert server is not None
     url = await server.emptied(postgres_steps.migrate)

@@ -30,7 +30,8 @@ def find(connection: Connection, before_ms: int, now_ms: int) -> Late:
 
 _QUESTIONS = """
 select a.provider, r.value, a.sender from json_each(?) e
-cross join attempts a on a.project = e.value->>0 and a.message = e.value->>1 and a.status = 'sent'
+cross join attempts a indexed by attempts_message
+  on a.project = e.value->>0 and a.message = e.value->>1 and a.status = 'sent'
 join json_each(a.refs) r on r.value <> '' and substr(a.part_states, r.key + 1, 1) = 's'"""
 
 

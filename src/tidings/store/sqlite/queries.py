@@ -40,10 +40,13 @@ def messages(connection: Connection, ring: KeyRing, wanted: MessageFilter) -> tu
     where, values = _id_bounds(wanted)
     source = f"from messages m {JOIN}"
     if wanted.reference is not None:
+        source = f"from messages m indexed by messages_reference {JOIN}"
         where.append("m.reference = ?")
         values.append(wanted.reference)
     if wanted.to_hash is not None:
-        source = "from personal p cross join messages m on m.project = p.project and m.id = p.owner"
+        source = (
+            "from personal p indexed by personal_to cross join messages m on m.project = p.project and m.id = p.owner"
+        )
         where.append("p.to_hash = ?")
         values.append(wanted.to_hash)
     floor = None

@@ -178,7 +178,8 @@ def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> N
 def _another_way(connection: Connection, match: Match) -> bool:
     """A failing end is written only when no attempt is left (design §2)."""
     row = connection.execute(
-        "select 1 from attempts where project = ?1 and message = ?2 and id <> ?3 and status in ('sending', 'sent', 'unknown')"
+        "select 1 from attempts indexed by attempts_message"
+        " where project = ?1 and message = ?2 and id <> ?3 and status in ('sending', 'sent', 'unknown')"
         " union all select 1 from jobs where project = ?1 and message = ?2 and kind <> 'fallback' limit 1",
         (match.project, match.message, match.attempt),
     ).fetchone()

@@ -128,7 +128,7 @@ def parts_of(connection: Connection, whole: str) -> list[StoredPart]:
 def unsent(connection: Connection, before_ms: int, limit: int) -> list[str]:
     """Wholes that are not accepted yet: complete, or with a part that came before. A read."""
     found = connection.execute(
-        "select whole from smpp_parts where message is null and (closed = 1 or received_ms < ?)"
+        "select whole from smpp_parts indexed by smpp_parts_unsent where message is null and (closed = 1 or received_ms < ?)"
         " group by whole order by min(received_ms) limit ?",
         (before_ms, limit),
     )

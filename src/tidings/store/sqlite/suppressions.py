@@ -78,7 +78,8 @@ def page(connection: Connection, ring: KeyRing, project: str, after: tuple[str, 
 def _address(connection: Connection, ring: KeyRing, project: str, to_hash: str) -> str | None:
     """The address, from any personal row of the project that has it."""
     row = connection.execute(
-        "select owner, key_id, sealed from personal where to_hash = ?2 and project = ?1 order by owner desc limit 1",
+        "select owner, key_id, sealed from personal indexed by personal_to"
+        " where to_hash = ?2 and project = ?1 order by owner desc limit 1",
         (project, to_hash),
     ).fetchone()
     if row is None:

@@ -276,8 +276,12 @@ def page(connection: Connection, ring: KeyRing, wanted: VerificationFilter) -> l
             where.append(condition)
             values.append(value)
     source = f"verifications v {JOIN}"
+    if wanted.reference is not None:
+        source = f"verifications v indexed by verifications_reference {JOIN}"
     if wanted.to_hash is not None:
-        source = "personal p cross join verifications v on v.project = p.project and v.id = p.owner"
+        source = (
+            "personal p indexed by personal_to cross join verifications v on v.project = p.project and v.id = p.owner"
+        )
     sql = f"select {COLUMNS} from {source} where {' and '.join(where)} order by v.id desc limit ?"
     return [verification(ring, row) for row in connection.execute(sql, (*values, wanted.limit))]
 
