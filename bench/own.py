@@ -121,6 +121,7 @@ def rows(rounds: int, copies: int) -> None:
             else:
                 began = time.monotonic()
                 multiply(database, copies)
+                os.sync()  # or what follows waits for the copies to reach the disk
                 gib = database.stat().st_size / 2**30
                 print(f"copied in {time.monotonic() - began:.0f} s, {gib:.1f} GiB", flush=True)
             peer.start(clean=False)
@@ -186,6 +187,8 @@ def multiply(database: Path, copies: int) -> None:
                     f"(select * from seed limit 250 offset {first}) r, copies n"
                 )
             connection.execute("drop table seed")
+        for table, column in (("endpoints", "cursor"), ("cursors", "seq")):  # nobody is to be told of the copies
+            connection.execute(f"update {table} set {column} = (select max(seq) from events)")
         connection.execute("pragma wal_checkpoint(truncate)")
 
 
