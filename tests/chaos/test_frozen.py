@@ -68,6 +68,8 @@ async def written_after(folder: Path, node_peer: Path, url: str, patch: str = ""
             assert frozen.alive, "it did not live through it"
             statuses = dict(await cluster.api.rows("select status, count(*) from messages group by status"))
         finally:
+            if frozen.process is not None and frozen.alive:
+                frozen.process.send_signal(signal.SIGCONT)  # whatever went wrong: who is stopped hears no SIGTERM
             await cluster.end()
         taken = [line["text"] for line in smsc.of("submit")[asleep:]]
     seen = Counter(int(m[1]) for text in taken if (m := re.search(r"SEQ(\d+)X", text)))
@@ -90,6 +92,12 @@ async def test_a_worker_that_froze_writes_nothing_more(
 async def test_the_check_goes_red_where_it_trusts_what_it_holds(
     tmp_path: Path, node_peer: Path, postgres_server: PostgresServer
 ) -> None:
-    late, copies, statuses = await written_after(tmp_path, node_peer, await postgres_server.database(), SABOTEUR)
-    print(f"\nfrozen worker, sabotaged: written after it woke={late} duplicates={copies} {statuses}")
-    assert late > 0
+    """It may have had nothing in hand in the moment in which it froze: then another one."""
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        late, copies, statuses = await written_after(folder, node_peer, await postgres_server.database(), SABOTEUR)
+        print(f"\nfrozen worker, sabotaged: written after it woke={late} duplicates={copies} {statuses}")
+        if late:
+            return
+    pytest.fail("nothing was written late")
