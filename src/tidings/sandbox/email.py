@@ -32,6 +32,7 @@ _LOGIN: Final = "sandbox"
 #: What is remembered; the oldest is forgotten first.
 MAILS: Final = 1_000
 DEFERRED: Final = 10_000
+_TURNS: Final = 5  # of the event loop, until a connection that was just let in is made, cut off, and closed
 _UNKNOWN: Final = "550 5.1.1 There is no such mailbox"
 
 
@@ -68,7 +69,9 @@ class SandboxEmail:
         if self._server is not None:
             self._server.close()
         await self.reports.stop()
-        self.drop_links()
+        for _ in range(_TURNS):
+            self.drop_links()
+            await asyncio.sleep(0)
         if self._server is not None:
             await self._server.wait_closed()
 
