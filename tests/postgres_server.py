@@ -105,6 +105,10 @@ class Server:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    def pids(self) -> list[int]:
+        """The postmaster, whose children are the rest; empty while it does not run."""
+        return [self._process.pid] if self._process is not None and self.alive else []
+
     def stop(self) -> None:
         """Ends the sessions and stops (SIGINT, a "fast" shutdown)."""
         if self._process is not None:
