@@ -25,6 +25,8 @@ _NAMED = re.compile(
 _WALKS = re.compile(r"(?:SCAN (\w+)(?! VIRTUAL)|SEARCH (\w+) USING .*\(project=\?\))(?: USING .*)?(?: LEFT-JOIN)?")
 #: A page, newest first, reads the rows that it shows (or LIST_SCAN_ROWS); not where it looks for one person or reference.
 _PAGE = re.compile(r"order by (?:\w+\.)?(?:id|seq) desc limit|order by (?:\w+\.)?seq limit|max\(seq\)|limit 1 offset")
+_CURSOR = re.compile(r"\b(?:id|seq) [<>] ")
+_FROM_CURSOR = re.compile(r"\b(?:id|seq|rowid)[<>]\?")
 #: Partial indexes: they hold only what waits.
 _WAITING = re.compile(r"deliveries_due|smpp_parts_unsent")
 _SOUGHT = re.compile(r"to_hash = \?|reference = \?")
@@ -58,7 +60,9 @@ def walks(connection: Connection, sql: str) -> list[str]:
     names = {alias or table: table for table, alias in _NAMED.findall(sql)} | {
         table: table for table, _ in _NAMED.findall(sql)
     }
-    if _PAGE.search(sql) and not _SOUGHT.search(sql):
+    page = _PAGE.search(sql) and not _SOUGHT.search(sql)
+    cursor = _CURSOR.search(sql)
+    if page and cursor is None:
         return []
     try:
         steps = [str(row[3]) for row in connection.execute(f"explain query plan {sql}", _values(sql))]
@@ -66,6 +70,8 @@ def walks(connection: Connection, sql: str) -> list[str]:
         if "no such table: idempotency_" in str(error):  # of a day that is gone
             return []
         raise
+    if page and cursor is not None:  # a later page begins where the one before ended
+        return [] if any(_FROM_CURSOR.search(step) for step in steps) else steps
     found = [(step, _WALKS.fullmatch(step)) for step in steps]
     return [s for s, walk in found if walk and names.get(walk[1] or walk[2], "") in GROWN and not _WAITING.search(s)]
 

@@ -20,6 +20,8 @@ from tidings.store.sqlite.migrate import migrate
         ("select sealed from personal where to_hash = ?2 and project = ?1 order by owner desc limit 1", True),
         ("select sealed from personal p indexed by personal_to where to_hash = ? and project = ?", False),
         ("select id from messages m where m.project = ? order by m.id desc limit ?", False),
+        ("select id from messages where project = ?1 and id < coalesce(?2, 'z') order by id desc limit ?3", False),
+        ("select id from messages where project = ?1 and (?2 is null or id < ?2) order by id desc limit ?3", True),
         ("select provider from jobs where project = ?", False),
     ],
 )

@@ -99,7 +99,7 @@ async def get(session: Session, project: str, id: str) -> StoredKey | None:
 async def page(session: Session, project: str, before: str | None, limit: int) -> list[StoredKey]:
     """Keys of the project, newest first. A read."""
     found = await session.fetch(
-        f"select {_COLUMNS} from keys where project = $1 and ($2::text is null or id < $2) order by id desc limit $3",
+        f"select {_COLUMNS} from keys where project = $1 and id < coalesce($2::text, 'z') order by id desc limit $3",
         project,
         before,
         limit,
@@ -119,7 +119,7 @@ async def create_project(session: Session, items: list[NewProject]) -> list[tupl
 async def projects(session: Session, only: str | None, before: str | None, limit: int) -> list[StoredProject]:
     """Projects, newest first; only the one called `only`, if given. A read."""
     found = await session.fetch(
-        "select id, name, created_ms from projects where ($1::text is null or id = $1) and ($2::text is null or id < $2)"
+        "select id, name, created_ms from projects where ($1::text is null or id = $1) and id < coalesce($2::text, 'z')"
         " order by id desc limit $3",
         only,
         before,

@@ -159,7 +159,7 @@ def _inbound(ring: KeyRing, row: Any) -> StoredInbound:
 
 async def inbound(session: Session, ring: KeyRing, project: str, before: str | None, limit: int) -> list[StoredInbound]:
     """What came in, newest first. A read."""
-    sql = f"{_INBOUND} where i.project = $1 and ($2::text is null or i.id < $2) order by i.id desc limit $3"
+    sql = f"{_INBOUND} where i.project = $1 and i.id < coalesce($2::text, 'z') order by i.id desc limit $3"
     return [_inbound(ring, row) for row in await session.fetch(sql, project, before, limit)]
 
 
@@ -172,7 +172,7 @@ async def inbound_by_id(session: Session, ring: KeyRing, project: str, ids: list
 async def receipts(session: Session, project: str | None, before: int | None, limit: int) -> list[StoredReceipt]:
     """Unmatched receipts of the project's own providers (None: of all), newest first. A read."""
     sql = (
-        "select id, provider, ref, receipt, received_ms from receipts where ($1::bigint is null or id < $1)"
+        "select id, provider, ref, receipt, received_ms from receipts where id < coalesce($1::bigint, 9223372036854775807)"
         " and ($2::text is null or provider in (select name from providers where project = $2)) order by id desc limit $3"
     )
     found: list[StoredReceipt] = []

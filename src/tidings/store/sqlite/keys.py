@@ -105,7 +105,7 @@ def get(connection: Connection, project: str, id: str) -> StoredKey | None:
 def page(connection: Connection, project: str, before: str | None, limit: int) -> list[StoredKey]:
     """Keys of the project, newest first. A read."""
     found = connection.execute(
-        f"select {_COLUMNS} from keys where project = ?1 and (?2 is null or id < ?2) order by id desc limit ?3",
+        f"select {_COLUMNS} from keys where project = ?1 and id < coalesce(?2, 'z') order by id desc limit ?3",
         (project, before, limit),
     )
     return [_key(row) for row in found]
@@ -126,7 +126,7 @@ def create_project(connection: Connection, items: list[NewProject]) -> list[tupl
 def projects(connection: Connection, only: str | None, before: str | None, limit: int) -> list[StoredProject]:
     """Projects, newest first; only the one called `only`, if given. A read."""
     found = connection.execute(
-        "select id, name, created_ms from projects where (?1 is null or id = ?1) and (?2 is null or id < ?2)"
+        "select id, name, created_ms from projects where (?1 is null or id = ?1) and id < coalesce(?2, 'z')"
         " order by id desc limit ?3",
         (only, before, limit),
     )
