@@ -169,6 +169,10 @@ async def test_another_attempt_is_still_under_way(world: World) -> None:
         ([{"at_ms": NOW - 10 * MINUTE}], {}, None),
         ([{"at_ms": NOW - 10 * MINUTE}], {"submit_at_ms": NOW - 10 * MINUTE}, 0),
         ([{"at_ms": NOW + 30_000}], {"submit_at_ms": NOW + 30_000}, None),  # begun when the receipt was here already
+        # our clock was set back by an hour, or by 5 s, between two to one person: which of them it is nobody can tell
+        ([{"at_ms": NOW}, {"at_ms": NOW - 60 * MINUTE}], {"submit_at_ms": NOW - 60 * MINUTE}, None),
+        ([{"at_ms": NOW}, {"at_ms": NOW + 3_000}], {"submit_at_ms": NOW + 3_000}, None),
+        ([{"at_ms": NOW}, {"at_ms": NOW + 30_000}], {"submit_at_ms": NOW}, 0),  # the second came long after the receipt
     ],
 )
 @pytest.mark.parametrize("first", ["receipt", "unknown"])

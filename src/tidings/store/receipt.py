@@ -1,10 +1,12 @@
-"""What a receipt means for the attempt and the message that it speaks of. Both engines ask this. Pure."""
+"""Whose a receipt is, and what it means for the attempt and the message. Both engines ask this. Pure."""
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from tidings.domain.channel import CHANNELS
+from tidings.kit.limits import CLOCK_STEP_MS, UNKNOWN_MATCH_S
 from tidings.store.contract import Change, ReceiptRow
 
 #: State of a receipt → the letter of its part; the others move nothing.
@@ -28,6 +30,61 @@ class Match(msgspec.Struct, frozen=True):
     parts: int
     channel: str
     to_hash: str
+
+
+class Unanswered(NamedTuple):
+    """An attempt that is on the wire, or unknown; `COLUMNS` of `attempts`."""
+
+    project: str
+    id: str
+    message: str
+    parts: int
+    part_states: str
+    user_ref: int
+    sender: str | None
+    status: str
+    channel: str
+    created_ms: int
+
+
+COLUMNS: Final = "project, id, message, parts, part_states, user_ref, sender, status, channel, created_ms"
+_NEAR_MS: Final = UNKNOWN_MATCH_S * 1000 + 60_000
+
+
+def around(item: ReceiptRow) -> int:
+    """When its message was submitted, as far as the carrier says so."""
+    return item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
+
+
+def looked_for(item: ReceiptRow) -> tuple[int, int]:
+    """From when to when attempts were begun of which one may be its own, or keep us from knowing."""
+    both = around(item), item.received_ms
+    return min(both) - _NEAR_MS, max(both) + CLOCK_STEP_MS
+
+
+def unanswered(item: ReceiptRow, found: Iterable[Any]) -> Unanswered | None:
+    """The attempt without an answer that this receipt is for (design §2): by the echoed reference, else the only candidate.
+
+    `found`: those to the same person through the same provider, begun as `looked_for` says. One that is still on the wire is
+    a candidate too, since a receipt may come before its answer: then it waits for the answer. One that was begun after the
+    receipt had come, or far from when the carrier says that it was submitted, is not its own; but where only a clock that was
+    set sets it apart, it keeps us from knowing.
+    """
+    open_ones = [Unanswered(*row) for row in found]
+    echoed = [one for one in open_ones if item.user_ref is not None and one.user_ref == item.user_ref]
+    same_sender = [one for one in open_ones if item.sender is None or _digits(one.sender) == _digits(item.sender)]
+    chosen = echoed if len(echoed) == 1 or item.to_hash is None else same_sender
+    if len(chosen) == 1 and chosen[0].status == "unknown" and _may_be_of(item, chosen[0].created_ms):
+        return chosen[0]
+    return None
+
+
+def _may_be_of(item: ReceiptRow, began_ms: int) -> bool:
+    return abs(began_ms - around(item)) <= _NEAR_MS and began_ms <= item.received_ms + CLOCK_STEP_MS
+
+
+def _digits(sender: str | None) -> str:
+    return (sender or "").lstrip("+").lower()
 
 
 def attempt_status(states: str, channel: str) -> str:

@@ -10,13 +10,26 @@ from typing import Any
 import msgspec
 
 from tidings.kit.ids import new_id
-from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
+from tidings.kit.limits import RECEIPT_KEPT_S
 from tidings.store.contract import Change, ReceiptRow
 from tidings.store.postgres import jobs, locks, routes, transitions
 from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 from tidings.store.postgres.transitions import Key, Locked
-from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
+from tidings.store.receipt import (
+    COLUMNS,
+    ENGAGED,
+    LETTER,
+    Match,
+    Unanswered,
+    accounted,
+    around,
+    attempt_status,
+    change_of,
+    engagement_data,
+    looked_for,
+    unanswered,
+)
 
 _WANTED = "n int, provider text, ref text, to_hash text"
 _KNOWN = f"""
@@ -29,7 +42,7 @@ from {rowset("e", _WANTED)}
 join refs r on r.provider = e.provider and r.ref = e.ref and (e.to_hash is null or r.to_hash = e.to_hash)
 join attempts a on a.project = r.project and a.id = r.attempt"""
 _OPEN = f"""
-select e.n, a.project, a.id, a.message, a.parts, a.part_states, a.user_ref, a.sender, a.status, a.channel
+select e.n, {", ".join(f"a.{name}" for name in COLUMNS.split(", "))}
 from {rowset("e", "n int, provider text, to_hash text, since_ms bigint, until_ms bigint")}
 join attempts a on a.status in ('sending', 'unknown') and a.provider = e.provider and a.to_hash = e.to_hash
   and a.created_ms between e.since_ms and e.until_ms order by a.created_ms, a.id"""
@@ -166,45 +179,34 @@ async def _lock_more(session: Session, keys: set[Key], locked: Locked) -> None:
         locked.chains |= more.chains
 
 
-async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, list[Any]]:
+async def _open(session: Session, items: dict[int, ReceiptRow]) -> dict[int, list[Unanswered]]:
     """Attempts without an answer to the same person through the same provider, from about the time of the receipt."""
-    near = UNKNOWN_MATCH_S * 1000 + 60_000
     wanted = [
-        (n, item.provider, item.unanswered_hash, _around(item) - near, _until(item, near))
+        (n, item.provider, item.unanswered_hash, *looked_for(item))
         for n, item in items.items()
         if item.unanswered_hash is not None
     ]
-    found: dict[int, list[Any]] = {}
-    for row in await session.fetch(_OPEN, *turned(wanted)) if wanted else []:
-        found.setdefault(row[0], []).append(row)
+    found: dict[int, list[Unanswered]] = {}
+    for n, *row in await session.fetch(_OPEN, *turned(wanted)) if wanted else []:
+        found.setdefault(n, []).append(Unanswered(*row))
     return found
 
 
 async def _keys_of_open(session: Session, items: dict[int, ReceiptRow]) -> set[Key]:
-    return {(row[1], row[3]) for rows in (await _open(session, items)).values() for row in rows if row[8] == "unknown"}
-
-
-def _around(item: ReceiptRow) -> int:
-    return item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
-
-
-def _until(item: ReceiptRow, near: int) -> int:
-    """An attempt that was begun after the receipt had come is not its own, whatever its carrier's clock says."""
-    return min(_around(item) + near, item.received_ms + CLOCK_STEP_MS)
+    found = (await _open(session, items)).values()
+    return {(one.project, one.message) for ones in found for one in ones if one.status == "unknown"}
 
 
 async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match | None:
-    """The part of an unknown attempt that this receipt is for (design §2): by the echoed reference, else the only candidate.
+    """The part of an unknown attempt that this receipt is for, see `receipt.unanswered`.
 
-    An attempt that is still on the wire is a candidate too, since a receipt may come before its answer: then it waits
-    for the answer. The attempt stays unknown, and its job waits, until every part is accounted for.
+    The attempt stays unknown, and its job waits, until every part is accounted for.
     """
-    chosen = _candidate(item, (await _open(session, {0: item})).get(0, []))
-    if chosen is None or chosen[8] != "unknown":
+    chosen = unanswered(item, (await _open(session, {0: item})).get(0, []))
+    if chosen is None:
         return None
-    project, attempt, message = str(chosen[1]), str(chosen[2]), str(chosen[3])
-    parts, states = int(chosen[4]), str(chosen[5])
-    states = states.ljust(parts, "?")
+    project, attempt, message, parts = chosen.project, chosen.id, chosen.message, chosen.parts
+    states = chosen.part_states.ljust(parts, "?")
     part = states.find("?")
     if part < 0:
         return None
@@ -214,22 +216,11 @@ async def _unknown(session: Session, item: ReceiptRow, locked: Locked) -> Match 
     await session.execute(
         "update attempts set part_states = $1 where project = $2 and id = $3", states, project, attempt
     )
-    if accounted(states, str(chosen[9])):
+    if accounted(states, chosen.channel):
         await jobs.finish(session, [(project, message)])
-        sent = Change(project=project, message=message, status="sent", at_ms=_around(item), event=new_id("evt"))
+        sent = Change(project=project, message=message, status="sent", at_ms=around(item), event=new_id("evt"))
         await transitions.apply(session, [sent], locked)
-    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[9]), item.unanswered_hash or "")
-
-
-def _candidate(item: ReceiptRow, open_ones: list[Any]) -> Any:
-    echoed = [row for row in open_ones if item.user_ref is not None and row[6] == item.user_ref]
-    same_sender = [row for row in open_ones if item.sender is None or _digits(row[7]) == _digits(item.sender)]
-    chosen = echoed if len(echoed) == 1 or item.to_hash is None else same_sender
-    return chosen[0] if len(chosen) == 1 else None
-
-
-def _digits(sender: str | None) -> str:
-    return (sender or "").lstrip("+").lower()
+    return Match(project, attempt, part, message, "sent", states, parts, chosen.channel, item.unanswered_hash or "")
 
 
 async def _apply(session: Session, matched: list[tuple[ReceiptRow, Match]], locked: Locked) -> None:

@@ -5,9 +5,21 @@ from typing import Any
 import msgspec
 
 from tidings.kit.ids import new_id
-from tidings.kit.limits import CLOCK_STEP_MS, RECEIPT_KEPT_S, UNKNOWN_MATCH_S
+from tidings.kit.limits import RECEIPT_KEPT_S
 from tidings.store.contract import Change, ReceiptRow
-from tidings.store.receipt import ENGAGED, LETTER, Match, accounted, attempt_status, change_of, engagement_data
+from tidings.store.receipt import (
+    COLUMNS,
+    ENGAGED,
+    LETTER,
+    Match,
+    accounted,
+    around,
+    attempt_status,
+    change_of,
+    engagement_data,
+    looked_for,
+    unanswered,
+)
 from tidings.store.sqlite import jobs, routes, transitions
 from tidings.store.sqlite.link import Connection, rows
 
@@ -17,6 +29,10 @@ _REF_OF_ANYBODY = "select ?1, project, attempt, part from refs where provider = 
 _ATTEMPT = "select message, status, part_states, parts, channel, to_hash from attempts where project = ? and id = ?"
 _ATTEMPTS = """
 update attempts set part_states = ?3, status = ?4, ended_ms = coalesce(?5, ended_ms) where project = ?1 and id = ?2"""
+_OPEN = (
+    f"select {COLUMNS} from attempts"
+    " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?"
+)
 _PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder(ReceiptRow).decode
@@ -105,32 +121,18 @@ def _place(connection: Connection, item: ReceiptRow) -> bool:
 
 
 def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
-    """The part of an unknown attempt that this receipt is for (design §2): by the echoed reference, else the only candidate.
+    """The part of an unknown attempt that this receipt is for, see `receipt.unanswered`.
 
-    An attempt that is still on the wire is a candidate too, since a receipt may come before its answer: then it waits
-    for the answer. One that was begun after the receipt had come is none, whenever its carrier says that it was submitted:
-    clocks differ. The attempt stays unknown, and its job waits, until every part is accounted for.
+    The attempt stays unknown, and its job waits, until every part is accounted for.
     """
     who = item.unanswered_hash
     if who is None:
         return None
-    near = UNKNOWN_MATCH_S * 1000 + 60_000
-    around = item.submit_at_ms if item.submit_at_ms is not None else item.received_ms
-    open_ones = list(
-        connection.execute(
-            "select project, id, message, parts, part_states, user_ref, sender, status, channel from attempts"
-            " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?",
-            (item.provider, who, around - near, min(around + near, item.received_ms + CLOCK_STEP_MS)),
-        )
-    )
-    echoed = [row for row in open_ones if item.user_ref is not None and row[5] == item.user_ref]
-    same_sender = [row for row in open_ones if item.sender is None or _digits(row[6]) == _digits(item.sender)]
-    chosen = echoed if len(echoed) == 1 or item.to_hash is None else same_sender
-    if len(chosen) != 1 or chosen[0][7] != "unknown":
+    chosen = unanswered(item, connection.execute(_OPEN, (item.provider, who, *looked_for(item))))
+    if chosen is None:
         return None
-    project, attempt, message = str(chosen[0][0]), str(chosen[0][1]), str(chosen[0][2])
-    parts, states = int(chosen[0][3]), str(chosen[0][4])
-    states = states.ljust(parts, "?")
+    project, attempt, message, parts = chosen.project, chosen.id, chosen.message, chosen.parts
+    states = chosen.part_states.ljust(parts, "?")
     part = states.find("?")
     if part < 0:
         return None
@@ -138,15 +140,11 @@ def _unknown(connection: Connection, item: ReceiptRow) -> Match | None:
     ref = (item.provider, item.refs[0], who, project, attempt, part)
     connection.execute("insert or replace into refs values (?, ?, ?, ?, ?, ?)", ref)
     connection.execute("update attempts set part_states = ? where project = ? and id = ?", (states, project, attempt))
-    if accounted(states, str(chosen[0][8])):
+    if accounted(states, chosen.channel):
         jobs.finish(connection, [(project, message)])
-        sent = Change(project=project, message=message, status="sent", at_ms=around, event=new_id("evt"))
+        sent = Change(project=project, message=message, status="sent", at_ms=around(item), event=new_id("evt"))
         transitions.apply(connection, [sent])
-    return Match(project, attempt, part, message, "sent", states, parts, str(chosen[0][8]), who)
-
-
-def _digits(sender: object) -> str:
-    return str(sender or "").lstrip("+").lower()
+    return Match(project, attempt, part, message, "sent", states, parts, chosen.channel, who)
 
 
 def _apply(connection: Connection, matched: list[tuple[ReceiptRow, Match]]) -> None:
