@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tidings.http.auth import first_keys
 from tidings.http.services import Services
 from tidings.http.wire import PatientProtocol
 from tidings.kit.clock import wall_ms
+from tidings.kit.limits import SEND_BUFFER_BYTES
 from tidings.kit.secrets import KeyRing
 from tidings.sandbox.sms import SandboxSmsc
 from tidings.store.sqlite.engine import Engine
@@ -186,7 +188,9 @@ async def serving(app: Any) -> AsyncIterator[Wire]:
     )
     config.load()
     state = uvicorn.server.ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: PatientProtocol(config, state, {}), "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    server = await asyncio.get_running_loop().create_server(lambda: PatientProtocol(config, state, {}), sock=listener)
     yield Wire(int(server.sockets[0].getsockname()[1]))
     server.close()
     for connection in list(state.connections):

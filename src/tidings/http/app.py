@@ -34,6 +34,7 @@ from tidings.http.v1 import (
     verifications,
     webhooks,
 )
+from tidings.http.wire import Hot
 
 ROUTERS: Final[list[Router]] = [
     docs.router, health.router, messages.router, events.router, inbound.router, receipts.router, suppressions.router,
@@ -69,8 +70,8 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 
 
 class Server:
-    """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams, and `hot` for
-    connections that can do without ASGI (`wire.PatientProtocol`)."""
+    """The ASGI application with its handles: `keys` for the composition root, `close` to end open streams, and `hot`, the routes
+    that connections take without ASGI (`wire.PatientProtocol`)."""
 
     def __init__(self, services: Services, *, access_log: bool = False, health_only: bool = False) -> None:
         self.keys = Keys(services.store, services.now)
@@ -88,8 +89,11 @@ class Server:
             route_handlers=[health.router, callbacks.router, push.router] if health_only else ROUTERS, guards=[guard],
             exception_handlers={Exception: on_error}, state=state, openapi_config=None, logging_config=None, debug=False,
         )  # fmt: skip
-        hot = not health_only and not access_log
-        self.hot = HotMessages(services, self.keys, self.meter, load, failures) if hot else None
+        self.hot: dict[bytes, tuple[bytes, Hot]] = {}
+        if not health_only and not access_log:
+            self.hot[b"/v1/messages"] = b"POST", HotMessages(services, self.keys, self.meter, load, failures)
+            pages = docs.fixed(self.meter, lambda: self.litestar.state["openapi"])
+            self.hot |= {url: (b"GET", page) for url, page in pages.items()}
         self.app: ASGIApp = Edge(self.litestar, self.meter, load, access_log=access_log)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

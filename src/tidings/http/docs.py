@@ -1,7 +1,8 @@
 """`/openapi.json` and `/docs`: the API reference, served whole from this process (Swagger UI comes as a dependency)."""
 
 import html
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from importlib import resources
 from typing import Any, Final
 
@@ -9,7 +10,9 @@ from litestar import Response, Router
 from litestar.params import FromPath
 
 from tidings.domain.errors import NotFound
+from tidings.http.metrics import Meter
 from tidings.http.openapi import document
+from tidings.http.pages import FixedPage
 from tidings.http.problem import CODES, json_bytes
 from tidings.http.route import Call, route
 
@@ -86,6 +89,18 @@ async def openapi_json(request: Call) -> Response[bytes]:
     if state.openapi is None:
         state.openapi = json_bytes(document(request.app))
     return Response(state.openapi, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+def fixed(meter: Meter, openapi: Callable[[], bytes | None]) -> dict[bytes, FixedPage]:
+    """The pages of the reference by their URL. `openapi`: the document, as soon as it is built."""
+    csp, day = _CSP.encode(), b"public, max-age=86400"
+    pages = {b"/openapi.json": FixedPage(meter, "/openapi.json", b"application/json", b"no-cache", None, openapi)}
+    pages[b"/docs"] = FixedPage(meter, "/docs", b"text/html; charset=utf-8", b"no-cache", csp, lambda: _PAGE)
+    for name, media in _ASSETS.items():
+        kind = media if media.startswith("image/") else f"{media}; charset=utf-8"
+        url = f"/docs/assets/{name}".encode()
+        pages[url] = FixedPage(meter, "/docs/assets/{name}", kind.encode(), day, csp, partial(_asset, name))
+    return pages
 
 
 router = Router("/", route_handlers=[reference, asset, errors, openapi_json])

@@ -1,23 +1,23 @@
 """uvicorn's HTTP/1.1 protocol with what it leaves open: limits on a request's head, and on how long an answer waits to be
-read; and the hot route, which is given its requests as they came, without ASGI.
+read; and the hot routes, which are given their requests as they came, without ASGI.
 
 Without them a caller that sends nothing, or one header line an hour, or reads nothing, keeps its socket for ever, and one that
 never ends its headers fills the memory. (Bodies are bounded in `body.read_body`.) Source: RFC 9110 §15.5.9, RFC 9112 §9.5.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S, UNREAD_TIMEOUT_S
 
-_HOT_URL: Final = b"/v1/messages"
 _UNWATCHED: Final = asyncio.Event()  # nobody waits for the body of a request that is already there
 
 
 class Hot(Protocol):
-    """The hot route, as far as a connection knows it (`messages_hot.HotMessages`)."""
+    """A route without ASGI, as far as a connection knows it (`messages_hot.HotMessages`, `pages.FixedPage`)."""
 
     def take(self, exchange: "HotExchange", fields: list[tuple[bytes, bytes]], body: bytes) -> bool:
         """Answers a whole request, now or later. False: it has to go the ordinary way."""
@@ -25,7 +25,10 @@ class Hot(Protocol):
 
 
 class HotExchange:
-    """A request of the hot route on its connection. To uvicorn it is the connection's cycle like any other."""
+    """A request of a hot route on its connection. To uvicorn it is the connection's cycle like any other.
+
+    It is complete when its answer has gone out but for what fits the buffer: whoever does not read is not served on.
+    """
 
     message_event = _UNWATCHED
     __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete")
@@ -36,25 +39,35 @@ class HotExchange:
 
     def reply(self, status: int, head: bytes, body: bytes) -> None:
         """Writes the answer; `head`: its header fields, each with its line end."""
-        self.response_complete = True
         connection = self._connection
         transport = connection.transport
         if self.disconnected or transport.is_closing():
+            self.response_complete = True
             return
         ending = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         transport.write(b"".join((STATUS_LINE[status], connection.own_fields(), head, ending, body)))
+        if connection.flow.write_paused:
+            connection.unread = self
+        else:
+            self.complete()
+
+    def complete(self) -> None:
+        """The connection is free for the next request."""
+        self.response_complete = True
         if not self.keep_alive:
-            transport.close()
-        connection.on_response_complete()
+            self._connection.transport.close()
+        self._connection.on_response_complete()
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Give it to uvicorn as `http=PatientProtocol`. An application with a `hot` that is not None has a hot route."""
+    """Give it to uvicorn as `http=PatientProtocol`. An application with a `hot` has hot routes: URL → method and `Hot`."""
 
+    unread: HotExchange | None = None  # whose answer waits for its reader
     _head_since_s: float | None
     _head_bytes: int
     _watch: asyncio.TimerHandle
-    _hot: Hot | None
+    _hots: Mapping[bytes, tuple[bytes, Hot]]
+    _hot: Hot | None = None  # of the request that is under way
     _hot_body: list[bytes] | None = None  # of a request that may be hot, from its head on
     _fields: tuple[Any, bytes] = (None, b"")
     _unread: asyncio.TimerHandle | None = None
@@ -62,7 +75,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first head must come within the time."""
         super().connection_made(transport)
-        self._hot = getattr(cast(Any, self).app, "hot", None)
+        self._hots = getattr(cast(Any, self).app, "hot", {})
         self._head_since_s, self._head_bytes = self.loop.time(), 0
         self._watch = self.loop.call_later(HEAD_TIMEOUT_S, self._look)
 
@@ -91,7 +104,8 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It is whole."""
         self._head_since_s = None
-        if self._hot is not None and self.url == _HOT_URL and self._may_be_hot():
+        method, self._hot = self._hots.get(self.url, (b"", None))
+        if self._hot is not None and self._may_be_hot(method):
             self._hot_body = []
         else:
             cast(Any, super()).on_headers_complete()
@@ -124,11 +138,11 @@ class PatientProtocol(HttpToolsProtocol):
             PatientProtocol._fields = (fields, b"".join(b"%b: %b\r\n" % field for field in fields))
         return self._fields[1]
 
-    def _may_be_hot(self) -> bool:
+    def _may_be_hot(self, method: bytes) -> bool:
         """Nothing about the head asks for more than an answer, and the connection is at rest."""
         parser = cast(Any, self.parser)
         return (
-            parser.get_method() == b"POST"
+            parser.get_method() == method
             and parser.get_http_version() == "1.1"
             and not parser.should_upgrade()
             and not self.expect_100_continue
@@ -155,6 +169,9 @@ class PatientProtocol(HttpToolsProtocol):
         """It has read."""
         self._read_on()
         super().resume_writing()
+        done, self.unread = self.unread, None
+        if done is not None:
+            done.complete()
 
     def _read_on(self) -> None:
         if self._unread is not None:
