@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tidings.kit.limits import HEAD_BYTES, HEAD_TIMEOUT_S, UNREAD_TIMEOUT_S
 
+_APART_BYTES: Final = 16_384  # a longer body is not copied: thousands of connections may wait with the same page
 _UNWATCHED: Final = asyncio.Event()  # nobody waits for the body of a request that is already there
 
 
@@ -45,7 +46,11 @@ class HotExchange:
             self.response_complete = True
             return
         ending = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        transport.write(b"".join((STATUS_LINE[status], connection.own_fields(), head, ending, body)))
+        whole = STATUS_LINE[status], connection.own_fields(), head, ending
+        if len(body) > _APART_BYTES:
+            transport.writelines((b"".join(whole), body))
+        else:
+            transport.write(b"".join((*whole, body)))
         if connection.flow.write_paused:
             connection.unread = self
         else:
