@@ -172,6 +172,8 @@ class Health:
         by_outcome = self._by_outcome()
         whole = self._level == _FULL
         by_receipt = self.receipts.grade(now_s, whole=whole, learns=whole and by_outcome[0] in ("well", "doubtful"))
+        if self._level == 0:  # what was on the wire when it was left will never have its receipt: that says nothing new
+            by_receipt = "well"
         for grade in ("dead", "ill", "doubtful"):
             if by_outcome[0] == grade:
                 return by_outcome

@@ -189,6 +189,28 @@ def test_a_long_outage_is_no_relapse() -> None:
     assert times[0] == pytest.approx(times[1], abs=3.0)
 
 
+@pytest.mark.parametrize("stragglers", [1, 40])
+def test_what_was_on_the_wire_when_it_was_left_does_not_keep_it_away(stragglers: int) -> None:
+    """Its answer came a moment later, its receipt never: the pause ends all the same."""
+    health = Health(0.0)
+    for n in range(4 * 60):
+        now_s = n / 4
+        health.outcomes(now_s, 10, 0, 0.1, 10)
+        for k in range(10):
+            health.receipts.sent(now_s, f"{n}-{k}")
+            if now_s < 40:
+                health.receipts.came(now_s + 0.1, [f"{n}-{k}"])
+        if (change := health.look(now_s)) is not None:
+            break
+    else:
+        pytest.fail("it was not left")
+    assert (change.share, change.reason) == (0.0, "no_receipts")
+    for k in range(stragglers):
+        health.receipts.sent(now_s + 0.05, f"late-{k}")
+    looks = (health.look(now_s + n / 4) for n in range(1, 4 * 8))
+    assert next(look.share for look in looks if look is not None) > 0
+
+
 def test_what_another_process_knew() -> None:
     health = Health(0.0, share=0.1)
     assert health.share == 0.1
