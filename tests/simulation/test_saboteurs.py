@@ -149,8 +149,9 @@ def parts_do_not_move_with_the_clock(patch: Patch) -> None:
 
 
 def a_receipt_may_be_older_than_its_attempt(patch: Patch) -> None:
+    near = receipt._NEAR_MS
     patch.setattr(receipt, "_may_be_of", lambda item, began_ms: True)
-    patch.setattr(receipts, "looked_for", lambda item: (receipt.around(item) - 180_000, receipt.around(item) + 180_000))
+    patch.setattr(receipts, "looked_for", lambda item: (receipt.around(item) - near, receipt.around(item) + near))
 
 
 def a_clock_that_was_set_leaves_one_candidate(patch: Patch) -> None:

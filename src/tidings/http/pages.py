@@ -1,6 +1,6 @@
 """Pages that never change, without the framework: a crowd that asks for the API reference keeps nobody else waiting.
 
-The first request of each goes the ordinary way, which makes it; a test compares every byte of the two.
+What is not made yet goes the ordinary way, which makes it; a test compares every byte of the two.
 """
 
 import time
@@ -9,8 +9,6 @@ from collections.abc import Callable
 from tidings.http.edge import CLOSED, SECURITY, request_id_of
 from tidings.http.messages_hot import Exchange, head_of
 from tidings.http.metrics import Meter
-
-Fields = list[tuple[bytes, bytes]]
 
 
 class FixedPage:
@@ -23,7 +21,7 @@ class FixedPage:
         self._head = head_of([(b"content-type", media), *SECURITY, *(dict(CLOSED) | own).items()])
         self._meter, self._template, self._content = meter, template, content
 
-    def take(self, exchange: Exchange, fields: Fields, body: bytes) -> bool:
+    def take(self, exchange: Exchange, fields: list[tuple[bytes, bytes]], body: bytes) -> bool:
         """Answers, unless there is more to the request than its address."""
         started_s, content = time.perf_counter(), self._content()
         if body or content is None:

@@ -52,7 +52,7 @@ class HotExchange:
         else:
             transport.write(b"".join((*whole, body)))
         if connection.flow.write_paused:
-            connection.unread = self
+            connection.unfinished = self
         else:
             self.complete()
 
@@ -67,7 +67,7 @@ class HotExchange:
 class PatientProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http=PatientProtocol`. An application with a `hot` has hot routes: URL → method and `Hot`."""
 
-    unread: HotExchange | None = None  # whose answer waits for its reader
+    unfinished: HotExchange | None = None  # its answer waits for its reader
     _head_since_s: float | None
     _head_bytes: int
     _watch: asyncio.TimerHandle
@@ -174,7 +174,7 @@ class PatientProtocol(HttpToolsProtocol):
         """It has read."""
         self._read_on()
         super().resume_writing()
-        done, self.unread = self.unread, None
+        done, self.unfinished = self.unfinished, None
         if done is not None:
             done.complete()
 

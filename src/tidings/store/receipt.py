@@ -33,7 +33,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Unanswered(NamedTuple):
-    """An attempt that is on the wire, or unknown; `COLUMNS` of `attempts`."""
+    """An attempt that is on the wire, or unknown: these columns of `attempts`."""
 
     project: str
     id: str
@@ -47,7 +47,6 @@ class Unanswered(NamedTuple):
     created_ms: int
 
 
-COLUMNS: Final = "project, id, message, parts, part_states, user_ref, sender, status, channel, created_ms"
 _NEAR_MS: Final = UNKNOWN_MATCH_S * 1000 + 60_000
 
 

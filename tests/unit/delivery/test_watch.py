@@ -105,9 +105,8 @@ async def test_what_was_known_outlives_the_process(several: Several, monkeypatch
     monkeypatch.setattr("tidings.routing.health.Health._well", lambda self, now_s: None)
     await several.open_with("ab", HALVES, patch=monkeypatch)
     several.at["a"].plays_on = "busy"
-    async with asyncio.timeout(
-        20
-    ):  # as long as it takes: on a slow machine 40 messages are not within the window of its health
+    async with asyncio.timeout(20):
+        # as long as it takes: on a slow machine 40 messages need not fall within the window of its health
         while not await several.rows("select 1 from provider_health"):
             await several.send()
     await several.close()

@@ -11,7 +11,8 @@ import pytest
 from http_inside import Inside, Wire, inside, serving
 from tidings.http.wire import HotExchange
 
-PAGES = ("/openapi.json", "/docs", "/docs/assets/swagger-ui.css", "/docs/assets/swagger-ui-bundle.js")
+ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+PAGES = ("/openapi.json", "/docs", *(f"/docs/assets/{name}" for name in ASSETS))
 MANY = 30
 _ID = re.compile(r"req_[0-9a-f]{32}")
 
@@ -45,8 +46,8 @@ async def test_it_is_answered_without_the_framework(
     running: Inside, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running.app, "app", None)
-    answers = await wire.talk([wire.request("GET", page, None, {}) for page in PAGES], len(PAGES))
-    assert [answer.status for answer in answers] == [200] * len(PAGES)
+    for page in PAGES:
+        assert (await wire.talk([wire.request("GET", page, None, {})], 1))[0].status == 200
 
 
 async def _ask_without_reading(running: Inside, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from tidings.store.postgres.rowset import rowset, turned
 from tidings.store.postgres.session import Session
 from tidings.store.postgres.transitions import Key, Locked
 from tidings.store.receipt import (
-    COLUMNS,
     ENGAGED,
     LETTER,
     Match,
@@ -42,7 +41,7 @@ from {rowset("e", _WANTED)}
 join refs r on r.provider = e.provider and r.ref = e.ref and (e.to_hash is null or r.to_hash = e.to_hash)
 join attempts a on a.project = r.project and a.id = r.attempt"""
 _OPEN = f"""
-select e.n, {", ".join(f"a.{name}" for name in COLUMNS.split(", "))}
+select e.n, {", ".join(f"a.{name}" for name in Unanswered._fields)}
 from {rowset("e", "n int, provider text, to_hash text, since_ms bigint, until_ms bigint")}
 join attempts a on a.status in ('sending', 'unknown') and a.provider = e.provider and a.to_hash = e.to_hash
   and a.created_ms between e.since_ms and e.until_ms order by a.created_ms, a.id"""

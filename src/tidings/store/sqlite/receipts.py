@@ -8,10 +8,10 @@ from tidings.kit.ids import new_id
 from tidings.kit.limits import RECEIPT_KEPT_S
 from tidings.store.contract import Change, ReceiptRow
 from tidings.store.receipt import (
-    COLUMNS,
     ENGAGED,
     LETTER,
     Match,
+    Unanswered,
     accounted,
     around,
     attempt_status,
@@ -30,7 +30,7 @@ _ATTEMPT = "select message, status, part_states, parts, channel, to_hash from at
 _ATTEMPTS = """
 update attempts set part_states = ?3, status = ?4, ended_ms = coalesce(?5, ended_ms) where project = ?1 and id = ?2"""
 _OPEN = (
-    f"select {COLUMNS} from attempts"
+    f"select {', '.join(Unanswered._fields)} from attempts"
     " where status in ('sending', 'unknown') and provider = ? and to_hash = ? and created_ms between ? and ?"
 )
 _PARK = "insert into receipts (provider, ref, to_hash, receipt, received_ms) values (?, ?, ?, ?, ?)"
